@@ -1,0 +1,7 @@
+from odoo import fields, models
+
+
+class AccountJournal(models.Model):
+    _inherit = "account.journal"
+
+    beneficiary_disb = fields.Boolean("Beneficiary Disbursement")

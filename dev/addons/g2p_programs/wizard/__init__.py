@@ -1,0 +1,1 @@
+from . import assign_payments_batch_wizard
