@@ -36,7 +36,6 @@ class Cycle(models.Model):
             ("ended", "Ended"),
         ],
         default="draft",
-        tracking=True,
     )
     approved_date = fields.Datetime(readonly=True)
     approved_by = fields.Many2one("res.users", readonly=True)
