@@ -1,0 +1,22 @@
+{
+    "name": "OpenG2P Payment: M-Pesa",
+    "summary": "Pay the people of a program through M-Pesa: each exactly once, or known not to be",
+    "category": "G2P",
+    "version": "1.0.0",
+    "author": "OpenG2P",
+    "website": "https://openg2p.org",
+    "license": "LGPL-3",
+    "development_status": "Beta",
+    "depends": ["g2p_registry_base", "g2p_programs"],
+    "external_dependencies": {"python": ["requests", "phonenumbers"]},
+    "data": [
+        "security/ir.model.access.csv",
+        "data/queue_job.xml",
+        "data/ir_cron.xml",
+        "views/attempt.xml",
+        "views/manager.xml",
+        "views/payment.xml",
+        "views/payment_batch.xml",
+    ],
+    "installable": True,
+}

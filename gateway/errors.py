@@ -1,0 +1,73 @@
+"""What a gateway's answer allows us to do next.
+
+The class of an exception is the decision; its ``reason`` is one of the codes below, which the Odoo side
+turns into a sentence for people.
+
+========================  ==============  =====================================================
+class                     money moved?    what may be done next
+========================  ==============  =====================================================
+:class:`Refused`          no              this payment has failed; go on with the next one
+:class:`OurFault`         no              stop; the payment can go out once the cause is mended
+:class:`Unreachable`      no              nothing was written; the payment can go out later
+:class:`Unclear`          perhaps         never send again; ask for the status, or a person
+========================  ==============  =====================================================
+"""
+
+# Because of this payee or amount.
+PAYEE_UNKNOWN = "payee_unknown"
+PAYEE_IS_PAYER = "payee_is_payer"
+PAYEE_KIND = "payee_kind"
+AMOUNT_TOO_SMALL = "amount_too_small"
+FAILED_LATER = "failed_later"
+
+# Because of us.
+CREDENTIALS = "credentials"
+FLOAT = "float"
+NOT_PERMITTED = "not_permitted"
+SETUP = "setup"
+TLS = "tls"
+UNREACHABLE = "unreachable"
+
+# Not known.
+NO_ANSWER = "no_answer"
+NOT_UNDERSTOOD = "not_understood"
+SERVER_ERROR = "server_error"
+ACCOUNT_BLOCKED = "account_blocked"
+NO_WALLET = "no_wallet"
+REFERENCE_CONFLICT = "reference_conflict"
+AMOUNT_DIFFERS = "amount_differs"
+
+
+class GatewayError(Exception):
+    """A gateway did not do what it was asked.
+
+    :param str reason: one of this module's codes.
+    :param str message: the gateway's own words, or ours; already masked.
+    :param int http_status: the HTTP status, or None where there was no answer.
+    """
+
+    def __init__(self, reason, message="", http_status=None):
+        super().__init__(message or reason)
+        self.reason = reason
+        self.message = message
+        self.http_status = http_status
+
+
+class NotTaken(GatewayError):
+    """No money moved, for certain."""
+
+
+class Refused(NotTaken):
+    """The gateway says clearly: not paid, because of this payee or amount."""
+
+
+class OurFault(NotTaken):
+    """Nothing can be paid until somebody mends credentials, float, permission or set-up."""
+
+
+class Unreachable(NotTaken):
+    """No byte of the request was written."""
+
+
+class Unclear(GatewayError):
+    """The request may have been carried out."""

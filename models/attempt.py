@@ -1,0 +1,123 @@
+from uuid import uuid4
+
+from odoo import _, api, fields, models
+from odoo.exceptions import UserError
+
+
+class MpesaAttempt(models.Model):
+    """The journal: every contact with a gateway, and every decision of a person. Nobody changes it."""
+
+    _name = "g2p.payment.mpesa.attempt"
+    _description = "M-Pesa Attempt"
+    _order = "id desc"
+    _rec_name = "kind"
+
+    key = fields.Char(readonly=True, help="Ours, so that a record written twice is one.")
+    kind = fields.Selection(
+        [
+            ("login", "Login"),
+            ("payment", "Payment"),
+            ("status", "Status query"),
+            ("balance", "Balance query"),
+            ("lease", "Lease ran out"),
+            ("decision", "Decision"),
+        ],
+        required=True,
+        readonly=True,
+    )
+    manager_id = fields.Many2one(
+        "g2p.program.payment.manager.mpesa", "Payment Manager", readonly=True, ondelete="restrict", index=True
+    )
+    payment_id = fields.Many2one("g2p.payment", readonly=True, ondelete="restrict", index=True)
+    batch_id = fields.Many2one("g2p.payment.batch", readonly=True, ondelete="restrict")
+    reference = fields.Char(readonly=True)
+    payee = fields.Char(readonly=True, help="Masked.")
+    amount = fields.Float(readonly=True)
+    started = fields.Datetime(readonly=True)
+    seconds = fields.Float("Duration (s)", digits=(8, 3), readonly=True)
+    http_status = fields.Integer("HTTP Status", readonly=True)
+    outcome = fields.Char(readonly=True)
+    reason = fields.Char("Reason Code", readonly=True)
+    words = fields.Char("The Gateway's Words", readonly=True, help="Masked.")
+    user_id = fields.Many2one("res.users", "By", readonly=True, ondelete="restrict")
+    job_uuid = fields.Char("Job", readonly=True)
+
+    COLUMNS = (
+        "key",
+        "kind",
+        "manager_id",
+        "payment_id",
+        "batch_id",
+        "reference",
+        "payee",
+        "amount",
+        "started",
+        "seconds",
+        "http_status",
+        "outcome",
+        "reason",
+        "words",
+        "user_id",
+        "job_uuid",
+    )
+
+    def init(self):
+        self.env.cr.execute(
+            """
+            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_attempt_key_uniq
+                ON g2p_payment_mpesa_attempt (key) WHERE key IS NOT NULL;
+            CREATE OR REPLACE FUNCTION g2p_payment_mpesa_attempt_refuse() RETURNS trigger AS $$
+            BEGIN
+                RAISE EXCEPTION 'The journal of payment attempts is append-only.';
+            END
+            $$ LANGUAGE plpgsql;
+            DROP TRIGGER IF EXISTS g2p_payment_mpesa_attempt_append_only ON g2p_payment_mpesa_attempt;
+            CREATE TRIGGER g2p_payment_mpesa_attempt_append_only
+                BEFORE UPDATE OR DELETE OR TRUNCATE ON g2p_payment_mpesa_attempt
+                FOR EACH STATEMENT EXECUTE FUNCTION g2p_payment_mpesa_attempt_refuse();
+            """
+        )
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        raise UserError(_("The journal is written by the dispatch alone."))
+
+    def write(self, vals):
+        raise UserError(_("The journal cannot be changed."))
+
+    def unlink(self):
+        raise UserError(_("The journal cannot be deleted."))
+
+    @api.model
+    def _record(self, rows):
+        """Append to the journal, in this environment's transaction.
+
+        :param rows: dicts with some of ``COLUMNS``; a row whose ``key`` stands there already is left out.
+        """
+        if not rows:
+            return
+        values = [[row.get(name) for name in self.COLUMNS] for row in rows]
+        line = "(" + ", ".join(["%s"] * len(self.COLUMNS)) + ")"
+        self.env.cr.execute(
+            f"INSERT INTO g2p_payment_mpesa_attempt ({', '.join(self.COLUMNS)})"  # noqa: S608
+            f" VALUES {', '.join([line] * len(values))}"
+            " ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING",
+            [value for row in values for value in row],
+        )
+
+    @api.model
+    def _row(self, contact):
+        """A row of the journal from the gateway layer's ``Contact``."""
+        return {
+            "key": str(uuid4()),
+            "kind": contact.kind,
+            "reference": contact.reference or None,
+            "started": contact.started,
+            "seconds": contact.seconds,
+            "http_status": contact.http_status,
+            "outcome": contact.outcome,
+            "reason": contact.reason or None,
+            "words": contact.words or None,
+            "user_id": self.env.uid,
+            "job_uuid": self.env.context.get("job_uuid"),
+        }

@@ -1,0 +1,85 @@
+"""The states of a payment, the arrows between them, and the reasons, as data."""
+
+READY = "ready"
+SENDING = "sending"
+ACCEPTED = "accepted"
+PAID = "paid"
+REFUSED = "refused"
+DOUBT = "doubt"
+
+STATES = [
+    (READY, "Ready"),
+    (SENDING, "Sending"),
+    (ACCEPTED, "Accepted"),
+    (PAID, "Paid"),
+    (REFUSED, "Refused"),
+    (DOUBT, "In doubt"),
+]
+
+# Where a payment may come from, for each state that it may go to.
+SOURCES = {
+    READY: {SENDING},
+    SENDING: {READY, DOUBT},
+    ACCEPTED: {SENDING},
+    PAID: {SENDING, ACCEPTED, DOUBT},
+    REFUSED: {SENDING, ACCEPTED, DOUBT, READY},
+    DOUBT: {SENDING, ACCEPTED},
+}
+
+# The same in OpenG2P's own fields: state, status, whether the status is final.
+# A payment that the gateway has confirmed is reconciled.
+IN_OPENG2P = {
+    READY: ("issued", None, False),
+    SENDING: ("sent", None, False),
+    ACCEPTED: ("sent", None, False),
+    PAID: ("sent", "paid", True),
+    REFUSED: ("sent", "failed", True),
+    DOUBT: ("sent", None, False),
+}
+
+# Why a payment is where it is: one sentence for each code, the gateway layer's and our own.
+REASONS = [
+    # What keeps a payment from going out.
+    ("no_payee", "This payee has no such payee id"),
+    ("not_whole", "The amount is not a whole number of shillings"),
+    ("not_positive", "The amount is not above zero"),
+    ("below_minimum", "The amount is below the least that may be sent"),
+    ("above_maximum", "The amount is above the most that may be sent"),
+    ("entitlement_closed", "The entitlement is no longer approved"),
+    ("payee_busy", "Another payment to this payee is on its way"),
+    # Because of the payee or the amount.
+    ("payee_unknown", "The gateway does not know this payee"),
+    ("payee_is_payer", "Payer and payee are the same account"),
+    ("payee_kind", "The gateway does not pay this kind of account"),
+    ("amount_too_small", "The amount is below what the gateway pays"),
+    ("failed_later", "The gateway took the order and could not carry it out"),
+    # Because of us.
+    ("credentials", "The gateway does not accept user name or password"),
+    ("float", "The float is too small"),
+    ("not_permitted", "The gateway does not permit us to pay"),
+    ("setup", "The gateway is not set up rightly"),
+    ("tls", "The gateway's certificate cannot be trusted"),
+    ("unreachable", "The gateway cannot be reached"),
+    ("circuit", "The gateway gave no clear answer several times in a row"),
+    # Not known.
+    ("no_answer", "The request went out, and no whole answer came back"),
+    ("not_understood", "The gateway's answer is not understood"),
+    ("server_error", "The gateway had an error of its own"),
+    ("account_blocked", "An account is blocked, and the gateway does not say whose"),
+    ("no_wallet", "A wallet is missing, and the gateway does not say what it had done by then"),
+    ("reference_conflict", "The gateway knows this reference with another payee or amount"),
+    ("amount_differs", "The gateway has another amount for this reference"),
+    ("sender_died", "The sender stopped before it could record the outcome"),
+    ("no_news", "The gateway has not said for days how it went"),
+    # Settled by a person.
+    ("written_off", "Written off before it was ever sent"),
+    ("settled_paid", "Settled by hand: paid"),
+    ("settled_not_paid", "Settled by hand: not paid"),
+]
+
+# An entitlement in one of these states is not to be paid any more.
+CLOSED_ENTITLEMENTS = {"draft", "pending_validation", "rejected1", "rejected2", "rejected3", "cancelled", "expired"}
+
+ADMIN = "g2p_registry_base.group_g2p_admin"
+FINANCE = "g2p_programs.g2p_finance_validator"
+PROGRAM_MANAGER = "g2p_programs.g2p_program_manager"

@@ -1,0 +1,212 @@
+import ipaddress
+from urllib.parse import urlsplit
+
+from odoo import _, api, fields, models
+from odoo.exceptions import ValidationError
+
+from ..gateway.simple import Settings, SimpleMpesa
+
+# What is shown, and may be written back unchanged, in place of a stored password.
+PASSWORD_SHOWN = "********"
+
+URL_FIELDS = ("auth_endpoint_url", "payment_endpoint_url", "status_endpoint_url", "balance_endpoint_url")
+
+
+class MpesaPaymentManager(models.Model):
+    """How a program pays through one M-Pesa gateway: the set-up. What it does is in the files beside."""
+
+    _name = "g2p.program.payment.manager.mpesa"
+    _inherit = [
+        "g2p.program.payment.manager.default",
+        "mail.thread",
+        "mail.activity.mixin",
+    ]
+    _description = "M-Pesa Payment Manager"
+
+    auth_endpoint_url = fields.Char(
+        "Login URL",
+        required=True,
+        tracking=True,
+        help="Where user name and password are exchanged for a token, e.g. "
+        "https://gateway.example.org/api/login/agent",
+    )
+    payment_endpoint_url = fields.Char(
+        "Payment URL",
+        required=True,
+        tracking=True,
+        help="Where a payment is ordered, e.g. https://gateway.example.org/api/transaction/deposit",
+    )
+    status_endpoint_url = fields.Char(
+        "Status URL",
+        tracking=True,
+        help="Where the gateway says how a payment stands, by our reference. Leave it empty if the gateway "
+        "has none: a payment then counts as paid once the gateway has taken it.",
+    )
+    balance_endpoint_url = fields.Char(
+        "Balance URL",
+        tracking=True,
+        help="Where the gateway says how much float is left. Leave it empty if the gateway has none.",
+    )
+    api_timeout = fields.Integer(
+        "Time-out (seconds)",
+        default=10,
+        help="How long to wait for the gateway's answer, 1 to 120 seconds. "
+        "A payment without an answer in time is in doubt.",
+    )
+    username = fields.Char(
+        "User Name", required=True, tracking=True, help="The agent's e-mail address at the gateway."
+    )
+    password = fields.Char(
+        compute="_compute_password",
+        inverse="_inverse_password",
+        required=True,
+        copy=False,
+        help="Can be replaced, and never be read again.",
+    )
+    secret = fields.Char("Stored Password", groups=fields.NO_ACCESS, copy=False, prefetch=False)
+    customer_type = fields.Char(
+        default="subscriber",
+        required=True,
+        help="The kind of account that is paid: subscriber, agent or merchant.",
+    )
+    payee_id_type = fields.Selection(
+        [
+            ("phone", "Phone number"),
+            ("email", "E-mail address"),
+            ("bank_acc_no", "Bank account number"),
+            ("bank_acc_iban", "IBAN"),
+            ("reg_id", "Registered ID"),
+        ],
+        "Payee ID",
+        required=True,
+        default="phone",
+        tracking=True,
+        help="Which of a person's data the gateway knows the person by.",
+    )
+    reg_id_type_for_payee_id = fields.Many2one(
+        "g2p.id.type", "ID Type of the Payee ID", help="Which registered ID is the payee id."
+    )
+    honours_idempotency_key = fields.Boolean(
+        "Honours the Idempotency Key",
+        tracking=True,
+        help="Only where the gateway's operator has confirmed it: a repeat of a payment with the same "
+        "reference moves no money.",
+    )
+    min_amount = fields.Integer("Least Amount", default=10, help="The least amount of one payment.")
+    max_amount = fields.Integer("Most", default=0, help="The most for one payment; 0 for no limit.")
+    create_batch = fields.Boolean(default=True)
+    batch_tag_ids = fields.Many2many("g2p.payment.batch.tag", "g2p_pay_batch_tag_pay_manager_mpesa")
+    prepare_count = fields.Integer(
+        readonly=True,
+        copy=False,
+        help="Counts preparations. Whoever prepares writes it first, so that of two at once one comes second.",
+    )
+
+    @api.depends()
+    def _compute_password(self):
+        for manager in self:
+            manager.password = PASSWORD_SHOWN if manager.sudo().secret else False
+
+    def _inverse_password(self):
+        for manager in self:
+            if manager.password and manager.password != PASSWORD_SHOWN:
+                manager.sudo().secret = manager.password
+            manager.invalidate_recordset(["password"])
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        managers = self.browse()
+        for vals in vals_list:
+            # OpenG2P's own create takes one record at a time.
+            managers += super().create(vals)
+        if any(not manager.sudo().secret for manager in managers):
+            raise ValidationError(_("An M-Pesa payment manager needs a password."))
+        return managers
+
+    @api.constrains(*URL_FIELDS)
+    def _check_urls(self):
+        for manager in self:
+            for name in URL_FIELDS:
+                if manager[name]:
+                    manager._check_url(name)
+
+    def _check_url(self, name):
+        """Refuse an address to which neither a password nor an order for money may be sent."""
+        problem = url_problem(self[name])
+        if problem:
+            raise ValidationError(
+                _(
+                    "%(field)s: %(problem)s",
+                    field=self._fields[name]._description_string(self.env),
+                    problem=self._url_sentences()[problem],
+                )
+            )
+
+    def _url_sentences(self):
+        return {
+            "relative": _("write the whole address, beginning with https://"),
+            "credentials": _("leave user name and password out of the address"),
+            "insecure": _("http is only possible on this machine or a private network; use https"),
+        }
+
+    @api.constrains("api_timeout", "min_amount", "max_amount")
+    def _check_numbers(self):
+        for manager in self:
+            if not 1 <= manager.api_timeout <= 120:
+                raise ValidationError(_("The time-out is 1 to 120 seconds."))
+            if manager.min_amount < 0 or manager.max_amount < 0:
+                raise ValidationError(_("The least and the most amount are not below zero."))
+            if manager.max_amount and manager.max_amount < manager.min_amount:
+                raise ValidationError(_("The most amount is not below the least."))
+
+    @api.constrains("payee_id_type", "reg_id_type_for_payee_id")
+    def _check_reg_id_type(self):
+        for manager in self:
+            if manager.payee_id_type == "reg_id" and not manager.reg_id_type_for_payee_id:
+                raise ValidationError(_("Say which registered ID is the payee id."))
+
+    def _mpesa_client(self, record):
+        """A client for this manager's gateway.
+
+        :param record: called with each :class:`~..gateway.simple.Contact`.
+        """
+        self.ensure_one()
+        manager = self.sudo()
+        settings = Settings(
+            auth_url=manager.auth_endpoint_url,
+            payment_url=manager.payment_endpoint_url,
+            status_url=manager.status_endpoint_url or "",
+            balance_url=manager.balance_endpoint_url or "",
+            username=manager.username,
+            password=manager.secret,
+            customer_type=manager.customer_type,
+            timeout=manager.api_timeout,
+            sends_reference=bool(manager.status_endpoint_url or manager.honours_idempotency_key),
+        )
+        return SimpleMpesa(settings, record)
+
+
+def url_problem(url):
+    """What is wrong with a gateway's address: ``relative``, ``credentials``, ``insecure``, or None."""
+    try:
+        parts = urlsplit(url.strip())
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return "relative"
+    if parts.scheme not in ("http", "https") or not host or url != url.strip():
+        return "relative"
+    if parts.username is not None or parts.password is not None:
+        return "credentials"
+    if parts.scheme == "http" and not _is_near(host):
+        return "insecure"
+    return None
+
+
+def _is_near(host):
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private

@@ -1,0 +1,126 @@
+from uuid import uuid4
+
+from odoo import _, fields, models
+from odoo.tools import split_every
+
+from . import const
+
+DEFAULT_BATCH_SIZE = 500
+CHUNK = 1000
+
+
+class MpesaPrepare(models.Model):
+    """From approved entitlements to payments in batches."""
+
+    _inherit = "g2p.program.payment.manager.mpesa"
+
+    def prepare_payments(self, cycle, entitlements=None):
+        action = super().prepare_payments(cycle, entitlements)
+        if not self.create_batch and action["params"]["type"] == "success":
+            action["params"]["message"] += " " + _(
+                "They are in no batch, and are not sent until they are assigned to one."
+            )
+            action["params"]["sticky"] = True
+        return action
+
+    def _prepare_payments(self, cycle, entitlements):
+        """One payment for each approved entitlement that has no open one, in batches by tag and size.
+
+        :param cycle: a ``g2p.cycle``.
+        :param entitlements: ``g2p.entitlement`` records of it.
+        :return: payments and batches, each None where there are none.
+        """
+        self.ensure_one()
+        self._come_first_or_second()
+        payments, batches = self.env["g2p.payment"], self.env["g2p.payment.batch"]
+        for tag, unpaid in self._by_tag(self._without_open_payment(entitlements)):
+            size = max(tag.max_batch_size, 0) or DEFAULT_BATCH_SIZE
+            for ids in split_every(size if self.create_batch else CHUNK, unpaid.ids):
+                batch = self._create_batch(cycle, tag) if self.create_batch else batches.browse()
+                created = self._create_payments(unpaid.browse(ids), batch)
+                batch._mpesa_refresh_figures()
+                payments += created
+                batches += batch
+        return payments or None, batches or None
+
+    def _come_first_or_second(self):
+        """Of two who prepare at once, Odoo repeats the second from the start: it then sees the first's."""
+        self.env.cr.execute(
+            "UPDATE g2p_program_payment_manager_mpesa SET prepare_count = coalesce(prepare_count, 0) + 1"
+            " WHERE id = %s",
+            [self.id],
+        )
+
+    def _without_open_payment(self, entitlements):
+        """Approved entitlements with no payment, of whatever manager, but failed ones."""
+        approved = entitlements.filtered(lambda entitlement: entitlement.state == "approved")
+        domain = [
+            ("entitlement_id", "in", approved.ids),
+            "|",
+            ("status", "=", False),
+            ("status", "!=", "failed"),
+        ]
+        groups = self.env["g2p.payment"].sudo()._read_group(domain, ["entitlement_id"])
+        paid = {entitlement.id for (entitlement,) in groups}
+        return approved.filtered(lambda entitlement: entitlement.id not in paid)
+
+    def _by_tag(self, entitlements):
+        """Pairs of a batch tag (the last one empty) and the entitlements that are its own."""
+        no_tag = self.env["g2p.payment.batch.tag"]
+        for tag in self.batch_tag_ids.sorted("order") if self.create_batch else no_tag:
+            domain = [("id", "in", entitlements.ids), *self._safe_eval(tag.domain or "[]")]
+            matching = entitlements.search(domain) if entitlements else entitlements
+            entitlements -= matching
+            yield tag, matching
+        # Nobody is left out because no tag fits, or there are no tags.
+        yield no_tag, entitlements
+
+    def _create_batch(self, cycle, tag):
+        return self.env["g2p.payment.batch"].create(
+            {
+                "name": str(uuid4()),
+                "cycle_id": cycle.id,
+                "tag_id": tag.id,
+                "stats_datetime": fields.Datetime.now(),
+            }
+        )
+
+    def _create_payments(self, entitlements, batch):
+        payees = self._mpesa_payees(entitlements.partner_id)
+        payments = self.env["g2p.payment"].create(
+            [
+                self._payment_vals(entitlement, payees.get(entitlement.partner_id.id), batch)
+                for entitlement in entitlements
+            ]
+        )
+        if batch:
+            batch.payment_ids = [fields.Command.set(payments.ids)]
+        return payments
+
+    def _payment_vals(self, entitlement, payee, batch):
+        return {
+            "name": str(uuid4()),
+            "entitlement_id": entitlement.id,
+            "cycle_id": entitlement.cycle_id.id,
+            "batch_id": batch.id,
+            "amount_issued": entitlement.initial_amount,
+            "payment_fee": entitlement.transfer_fee,
+            "account_number": payee or False,
+            "state": "issued",
+            "mpesa_manager_id": self.id,
+            "mpesa_state": const.READY,
+            "mpesa_reason": self._mpesa_problem(entitlement.initial_amount, payee),
+        }
+
+    # A person without an e-mail address can prepare and send: what is noted needs no address.
+
+    def _prepare_payments_async(self, cycle, entitlements, entitlements_count):
+        cycle._message_log(body=_("Preparing payments for %s entitlements.", entitlements_count))
+        cycle.write({"locked": True, "locked_reason": _("Payments are being prepared.")})
+        job = self.delayable(identity_key=f"mpesa-prepare-{cycle.id}")._prepare_payments(cycle, entitlements)
+        job.on_done(self.delayable().mark_job_as_done(cycle, _("Payments are prepared.")))
+        job.delay()
+
+    def mark_job_as_done(self, cycle, msg):
+        cycle.write({"locked": False, "locked_reason": False})
+        cycle._message_log(body=msg)

@@ -1,0 +1,206 @@
+"""How payments stand that were sent: expired leases, and what the gateway says when it is asked."""
+
+import logging
+from uuid import uuid4
+
+from odoo import api, models
+
+from ..gateway import errors
+from ..gateway.masking import RedactingFilter, mask_payee
+from . import const
+from .own_cursor import durably
+
+_logger = logging.getLogger(__name__)
+_logger.addFilter(RedactingFilter())
+
+# Minutes until the next query of a payment, after each query of it; the last one goes on.
+INTERVALS = (2, 5, 10, 30, 60, 120, 360, 720, 1440)
+# Days after which an accepted payment without news becomes a person's task.
+LAST_DAY = 7
+# Status queries of one run of the scheduled job, for each manager, and in one claim.
+MOST_IN_RUN = 1000
+CLAIM_SIZE = 10
+PATIENCE = 3
+
+
+class MpesaStatus(models.Model):
+    _inherit = "g2p.program.payment.manager.mpesa"
+
+    @api.model
+    def _cron_mpesa_refresh(self):
+        """Scheduled: turn dead senders' claims into doubt, and ask gateways what became of payments."""
+        durably(self.env, expire_leases)
+        for manager in self.sudo().search([]):
+            try:
+                manager._mpesa_refresh_status()
+            except errors.GatewayError as error:
+                _logger.warning("Status of manager %s: %s %s", manager.id, error.reason, error.message)
+            durably(self.env, lambda own, manager=manager: give_up(own, manager.id))
+
+    def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN):
+        """Ask the gateway for payments that are accepted or in doubt, those that are due first.
+
+        :param payments: only these, due or not; None for all that are due.
+        :return: how many were asked for.
+        :raise GatewayError: the gateway is in no state to be asked.
+        """
+        self.ensure_one()
+        if not self.status_endpoint_url:
+            return 0
+        return StatusQuery(self, payments).run(most)
+
+
+class StatusQuery:
+    """Asks the gateway for payments, a few at a time. Two at once never ask for the same one."""
+
+    def __init__(self, manager, payments=None):
+        self.env = manager.env
+        self.manager = manager
+        self.payment_ids = payments.ids if payments is not None else None
+        self._rows = []
+        self._asked = set()
+        self._in_a_row = 0
+
+    def run(self, most):
+        with self.manager._mpesa_client(self._note) as client:
+            while len(self._asked) < most:
+                due = durably(self.env, self._claim)
+                if not due:
+                    break
+                for payment in due:
+                    self._ask(client, payment)
+        return len(self._asked)
+
+    def _claim(self, own):
+        """The next due payments; put off before they are asked for, so that nobody else asks."""
+        minutes = ", ".join(str(interval) for interval in INTERVALS)
+        own.cr.execute(
+            f"""
+            UPDATE g2p_payment p SET
+                mpesa_checks = coalesce(p.mpesa_checks, 0) + 1,
+                mpesa_next_check = clock_timestamp() AT TIME ZONE 'UTC' + interval '1 minute'
+                    * (ARRAY[{minutes}])[least(coalesce(p.mpesa_checks, 0) + 1, {len(INTERVALS)})]
+             WHERE p.id IN (
+                SELECT id FROM g2p_payment
+                 WHERE mpesa_state IN ('accepted', 'doubt') AND mpesa_manager_id = %(manager)s
+                   AND mpesa_reference IS NOT NULL
+                   AND CASE WHEN %(all)s THEN mpesa_next_check <= clock_timestamp() AT TIME ZONE 'UTC'
+                            ELSE id = ANY(%(ids)s) END
+                   AND NOT id = ANY(%(asked)s)
+                 ORDER BY mpesa_next_check
+                 LIMIT {CLAIM_SIZE}
+                   FOR NO KEY UPDATE SKIP LOCKED)
+            RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number
+            """,  # noqa: S608
+            {
+                "manager": self.manager.id,
+                "all": self.payment_ids is None,
+                "ids": self.payment_ids or [],
+                "asked": list(self._asked),
+            },
+        )
+        due = own.cr.dictfetchall()
+        self._asked.update(row["id"] for row in due)
+        return due
+
+    def _ask(self, client, payment):
+        self._payment = payment
+        try:
+            status = client.status(payment["mpesa_reference"])
+            self._in_a_row = 0
+        except errors.OurFault:
+            durably(self.env, self._write_rows)
+            raise
+        except errors.GatewayError:
+            durably(self.env, self._write_rows)
+            self._in_a_row += 1
+            if self._in_a_row >= PATIENCE:
+                raise
+        else:
+            durably(self.env, lambda own: self._write(own, payment, status))
+        finally:
+            self._rows.clear()
+
+    def _write(self, own, payment, status):
+        """Settle what the gateway has decided; leave the rest as it is. Twice is as good as once."""
+        moves = own["g2p.payment"]
+        sources = [const.ACCEPTED, const.DOUBT]
+        row = {"id": payment["id"], "mpesa_reason": None, "mpesa_words": status.words or None}
+        if status.state == "completed" and status.amount not in (None, payment["amount_issued"]):
+            moves._mpesa_move(
+                [const.ACCEPTED], const.DOUBT, [row | {"mpesa_reason": "amount_differs"}]
+            )
+        elif status.state == "completed":
+            moves._mpesa_move(
+                sources, const.PAID, [row | {"mpesa_receipt": status.receipt or None}], confirmed=True
+            )
+        elif status.state == "failed":
+            moves._mpesa_move(sources, const.REFUSED, [row | {"mpesa_reason": errors.FAILED_LATER}])
+        self._write_rows(own)
+        own["g2p.payment.batch"].browse(payment["batch_id"] or ())._mpesa_refresh_figures()
+
+    def _note(self, contact):
+        row = self.env["g2p.payment.mpesa.attempt"]._row(contact) | {"manager_id": self.manager.id}
+        if contact.reference:
+            row |= {
+                "payment_id": self._payment["id"],
+                "batch_id": self._payment["batch_id"],
+                "payee": mask_payee(self._payment["account_number"]),
+                "amount": self._payment["amount_issued"],
+            }
+        self._rows.append(row)
+
+    def _write_rows(self, own):
+        own["g2p.payment.mpesa.attempt"]._record(self._rows)
+
+
+def expire_leases(own):
+    """Turn claims whose sender died into doubt, in this transaction; nobody knows whether they went out."""
+    own.cr.execute(
+        "SELECT id, batch_id, mpesa_manager_id, mpesa_reference, amount_issued, account_number, mpesa_sender_id"
+        " FROM g2p_payment WHERE mpesa_state = 'sending'"
+        " AND mpesa_lease_until < clock_timestamp() AT TIME ZONE 'UTC'"
+        " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED"
+    )
+    rows = own.cr.dictfetchall()
+    own["g2p.payment"]._mpesa_move(
+        [const.SENDING],
+        const.DOUBT,
+        [{"id": row["id"], "mpesa_reason": "sender_died", "mpesa_words": None} for row in rows],
+    )
+    own["g2p.payment.mpesa.attempt"]._record([_lease_row(own, row) for row in rows])
+    own["g2p.payment.batch"].browse({row["batch_id"] for row in rows if row["batch_id"]})._mpesa_refresh_figures()
+
+
+def give_up(own, manager_id):
+    """An accepted payment without news for days becomes a doubt, and so a person's task."""
+    own.cr.execute(
+        "SELECT id, batch_id FROM g2p_payment WHERE mpesa_state = 'accepted' AND mpesa_manager_id = %s"
+        " AND mpesa_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %s * interval '1 day'"
+        " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED",
+        [manager_id, LAST_DAY],
+    )
+    rows = own.cr.fetchall()
+    own["g2p.payment"]._mpesa_move(
+        [const.ACCEPTED],
+        const.DOUBT,
+        [{"id": row[0], "mpesa_reason": "no_news", "mpesa_words": None} for row in rows],
+    )
+    own["g2p.payment.batch"].browse({row[1] for row in rows if row[1]})._mpesa_refresh_figures()
+
+
+def _lease_row(own, row):
+    return {
+        "key": str(uuid4()),
+        "kind": "lease",
+        "manager_id": row["mpesa_manager_id"],
+        "payment_id": row["id"],
+        "batch_id": row["batch_id"],
+        "reference": row["mpesa_reference"],
+        "payee": mask_payee(row["account_number"]),
+        "amount": row["amount_issued"],
+        "started": own.cr.now(),
+        "outcome": "doubt",
+        "reason": "sender_died",
+        "user_id": row["mpesa_sender_id"],
+    }

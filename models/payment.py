@@ -1,0 +1,253 @@
+from odoo import _, api, fields, models
+from odoo.exceptions import UserError, ValidationError
+
+from . import const
+
+# What goes into a move beside the state itself, with its type in the database.
+MOVE_COLUMNS = {
+    "mpesa_reason": "varchar",
+    "mpesa_words": "varchar",
+    "mpesa_receipt": "varchar",
+    "mpesa_reference": "varchar",
+    "account_number": "varchar",
+}
+NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
+
+
+class TransitionError(UserError):
+    """A payment was to go where no arrow leads."""
+
+
+class Payment(models.Model):
+    _inherit = "g2p.payment"
+
+    mpesa_manager_id = fields.Many2one(
+        "g2p.program.payment.manager.mpesa", "M-Pesa Manager", readonly=True, copy=False, ondelete="restrict"
+    )
+    mpesa_state = fields.Selection(const.STATES, "Outcome", readonly=True, copy=False)
+    mpesa_reason = fields.Selection(const.REASONS, "Reason", readonly=True, copy=False)
+    mpesa_words = fields.Char("The Gateway's Words", readonly=True, copy=False)
+    mpesa_reference = fields.Char(
+        "Payment Reference", readonly=True, copy=False, help="Fixed when it is first sent, for life."
+    )
+    mpesa_receipt = fields.Char("Receipt", readonly=True, copy=False, help="The gateway's transaction id.")
+    mpesa_claim = fields.Char("Claim", readonly=True, copy=False, groups="base.group_no_one")
+    mpesa_lease_until = fields.Datetime("Lease", readonly=True, copy=False, groups="base.group_no_one")
+    mpesa_sender_id = fields.Many2one("res.users", "Sent By", readonly=True, copy=False)
+    mpesa_sent_at = fields.Datetime("Sent", readonly=True, copy=False)
+    mpesa_next_check = fields.Datetime("Next Status Query", readonly=True, copy=False)
+    mpesa_checks = fields.Integer("Status Queries", readonly=True, copy=False)
+    mpesa_attempt_ids = fields.One2many("g2p.payment.mpesa.attempt", "payment_id", "Attempts", readonly=True)
+
+    # Not written by hand, whatever the role, once the payment was ever claimed.
+    FIXED_BY_CLAIM = {
+        "name",
+        "entitlement_id",
+        "cycle_id",
+        "batch_id",
+        "amount_issued",
+        "account_number",
+        "journal_id",
+    }
+    # Not written by hand at all: they follow from what the gateway said.
+    FIXED = {"state", "status", "status_is_final", "status_datetime", "amount_paid", "payment_datetime"}
+
+    def init(self):
+        # Partial where a plain one would make the claim a key update, which waits for foreign keys.
+        self.env.cr.execute(
+            """
+            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_reference_uniq
+                ON g2p_payment (mpesa_reference) WHERE mpesa_reference IS NOT NULL;
+            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_open_uniq
+                ON g2p_payment (entitlement_id) WHERE mpesa_state <> 'refused';
+            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_in_flight_uniq
+                ON g2p_payment (mpesa_manager_id, account_number) WHERE mpesa_state = 'sending';
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_batch_idx
+                ON g2p_payment (batch_id, mpesa_state, id);
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_due_idx
+                ON g2p_payment (mpesa_next_check) WHERE mpesa_state IN ('accepted', 'doubt');
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_lease_idx
+                ON g2p_payment (mpesa_lease_until) WHERE mpesa_state = 'sending';
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_entitlement_idx
+                ON g2p_payment (entitlement_id);
+            """
+        )
+
+    # The one place where a payment changes its state
+
+    @api.model
+    def _mpesa_move(self, sources, target, rows, claim=None, new_claim=None, confirmed=False):
+        """Move payments along one arrow, and keep OpenG2P's own fields true. In this transaction.
+
+        :param sources: the states that the caller expects them in.
+        :param str target: the state that they go to.
+        :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` each.
+        :param str claim: only payments that this claim holds, or held.
+        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id"}``.
+        :param bool confirmed: for ``paid``: the gateway says that it was carried out, not only taken.
+        :return: the set of ids that were moved; the others are in none of ``sources``, or not the claim's.
+        :raise TransitionError: no arrow leads from one of ``sources`` to ``target``.
+        """
+        forbidden = set(sources) - const.SOURCES[target]
+        if forbidden:
+            raise TransitionError(
+                _(
+                    "A payment does not go from %(source)s to %(target)s.",
+                    source=", ".join(sorted(forbidden)),
+                    target=target,
+                )
+            )
+        if not rows:
+            return set()
+        columns = [name for name in MOVE_COLUMNS if name in rows[0]]
+        types = ["int4", *(MOVE_COLUMNS[name] for name in columns)]
+        line = "(" + ", ".join(f"%s::{kind}" for kind in types) + ")"
+        assignments, parameters = self._mpesa_assignments(target, new_claim, confirmed)
+        assignments += [f"{name} = v.{name}" for name in columns]
+        self.env.cr.execute(
+            f"UPDATE g2p_payment p SET {', '.join(assignments)}"  # noqa: S608
+            f" FROM (VALUES {', '.join([line] * len(rows))}) AS v(id{''.join(', ' + c for c in columns)})"
+            " WHERE p.id = v.id AND p.mpesa_state = ANY(%s) AND (%s IS NULL OR p.mpesa_claim = %s)"
+            " RETURNING p.id",
+            [
+                *parameters,
+                *(row[name] for row in rows for name in ("id", *columns)),
+                list(sources),
+                claim,
+                claim,
+            ],
+        )
+        moved = {row[0] for row in self.env.cr.fetchall()}
+        self.browse(moved).invalidate_recordset()
+        return moved
+
+    def _mpesa_assignments(self, target, new_claim, confirmed):
+        """SQL of what follows from the target state alone: a list of assignments, and their parameters."""
+        state, status, final = const.IN_OPENG2P[target]
+        state = "reconciled" if confirmed and target == const.PAID else state
+        assignments = [
+            "mpesa_state = %s",
+            "state = %s",
+            "status = %s",
+            "status_is_final = %s",
+            f"status_datetime = {NOW}",
+            f"write_date = {NOW}",
+            "write_uid = %s",
+        ]
+        parameters = [target, state, status, final, self.env.uid]
+        if target == const.PAID:
+            assignments += ["amount_paid = p.amount_issued", f"payment_datetime = {NOW}"]
+        if target in (const.ACCEPTED, const.DOUBT):
+            assignments += [f"mpesa_next_check = {NOW}", "mpesa_checks = 0"]
+        if target == const.SENDING:
+            assignments += [
+                "mpesa_claim = %s",
+                "mpesa_sender_id = %s",
+                f"mpesa_sent_at = {NOW}",
+                f"mpesa_lease_until = {NOW} + %s * interval '1 second'",
+            ]
+            parameters += [new_claim["token"], new_claim["user_id"], new_claim["lease_seconds"]]
+        return assignments, parameters
+
+    @api.model
+    def _mpesa_require(self, ids, moved, target):
+        """Raise a :class:`TransitionError` that names both states, for the payments that were not moved."""
+        left = self.browse(set(ids) - set(moved))
+        if left:
+            left.invalidate_recordset()
+            raise TransitionError(
+                _(
+                    "Payment %(name)s is %(source)s, and does not go to %(target)s.",
+                    name=left[0].name,
+                    source=left[0].mpesa_state,
+                    target=target,
+                )
+            )
+
+    # What people and other addons may do
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        """A payment that somebody else makes for a program of ours is ours too."""
+        for vals in vals_list:
+            self._mpesa_check_create(vals)
+        payments = super().create(vals_list)
+        unclaimed = payments.filtered(lambda p: not p.mpesa_state and p.state == "issued" and not p.status)
+        for payment in unclaimed.filtered(lambda p: not p.mpesa_manager_id):
+            manager = payment._mpesa_manager_of_program()
+            if manager:
+                payment._mpesa_adopt(manager)
+        return payments
+
+    def _mpesa_check_create(self, vals):
+        given = {name for name in vals if name.startswith("mpesa_") and vals[name]}
+        if given - {"mpesa_manager_id", "mpesa_state", "mpesa_reason"} or (
+            vals.get("mpesa_state") or const.READY
+        ) != const.READY:
+            raise UserError(_("An M-Pesa payment begins its life ready to be sent."))
+
+    def _mpesa_manager_of_program(self):
+        program = (self.cycle_id or self.entitlement_id.cycle_id).program_id.sudo()
+        wrapper = program.payment_managers[:1]
+        manager = wrapper.manager_ref_id
+        return manager if manager and manager._name == "g2p.program.payment.manager.mpesa" else None
+
+    def _mpesa_adopt(self, manager):
+        others = self.sudo().search(
+            [
+                ("entitlement_id", "=", self.entitlement_id.id),
+                ("id", "!=", self.id),
+                "|",
+                ("status", "=", False),
+                ("status", "!=", "failed"),
+            ],
+            limit=1,
+        )
+        if others:
+            raise ValidationError(_("This entitlement has a payment already: %s.", others.name))
+        payee = self.account_number or manager._mpesa_payees(self.partner_id).get(self.partner_id.id)
+        super().write(
+            {
+                "mpesa_manager_id": manager.id,
+                "mpesa_state": const.READY,
+                "account_number": payee or False,
+                "mpesa_reason": manager._mpesa_problem(self.amount_issued, payee) or False,
+            }
+        )
+
+    def write(self, vals):
+        self._mpesa_check_write(vals)
+        batches = self.batch_id if "batch_id" in vals else None
+        result = super().write(vals)
+        if batches is not None:
+            self.flush_recordset()
+            (batches | self.batch_id)._mpesa_refresh_figures()
+        return result
+
+    def _mpesa_check_write(self, vals):
+        ours = self.filtered("mpesa_state")
+        if not ours:
+            return
+        by_hand = set(vals)
+        if by_hand & self.FIXED or any(name.startswith("mpesa_") for name in by_hand):
+            raise UserError(
+                _(
+                    "The outcome of an M-Pesa payment follows from what the gateway says, and is not written"
+                    " by hand. Send it, refresh its status, or settle its doubt."
+                )
+            )
+        if by_hand & self.FIXED_BY_CLAIM and any(ours.mapped("mpesa_reference")):
+            raise UserError(
+                _(
+                    "This payment has been sent, so its amount, payee and batch stay as they went out. "
+                    "If it was refused, prepare payments again: a new one is made."
+                )
+            )
+
+    def unlink(self):
+        if any(self.sudo().mapped("mpesa_reference")):
+            raise UserError(_("A payment that was ever sent is kept. Nobody can delete it."))
+        batches = self.batch_id
+        result = super().unlink()
+        batches.exists()._mpesa_refresh_figures()
+        return result

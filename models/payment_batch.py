@@ -1,0 +1,138 @@
+from odoo import _, fields, models
+from odoo.exceptions import UserError
+
+from . import const
+
+
+class PaymentBatch(models.Model):
+    _name = "g2p.payment.batch"
+    _inherit = ["g2p.payment.batch", "mail.thread", "mail.activity.mixin"]
+
+    mpesa_state = fields.Selection(
+        [
+            ("ready", "Ready"),
+            ("under_way", "Under way"),
+            ("stopped", "Not all sent"),
+            ("doubt", "In doubt"),
+            ("done", "Done"),
+        ],
+        "Outcome",
+        readonly=True,
+        copy=False,
+    )
+    mpesa_reason = fields.Selection(const.REASONS, "Why It Stopped", readonly=True, copy=False)
+    mpesa_words = fields.Char("The Gateway's Words", readonly=True, copy=False)
+    mpesa_ready_count = fields.Integer("Ready", readonly=True, copy=False)
+    mpesa_under_way_count = fields.Integer("On Its Way", readonly=True, copy=False)
+    mpesa_doubt_count = fields.Integer("In Doubt", readonly=True, copy=False)
+    mpesa_doubt_amount = fields.Float("Amount in Doubt", readonly=True, copy=False)
+
+    # They follow from the payments.
+    FIXED = {"batch_has_started", "batch_has_completed"}
+
+    def _mpesa_refresh_figures(self):
+        """Make figures and flags say what the payments say. In this transaction.
+
+        The rows are locked first and counted by a second statement, which then sees what others have
+        committed in the meantime.
+        """
+        if not self.ids:
+            return
+        self.env["g2p.payment"].flush_model()
+        self.flush_recordset()
+        self.env.cr.execute(
+            "SELECT id FROM g2p_payment_batch WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [self.ids]
+        )
+        self.env.cr.execute(FIGURES, [self.ids])
+        self.invalidate_recordset()
+
+    def write(self, vals):
+        if set(vals) & self.FIXED and any(self.mapped("mpesa_state")):
+            raise UserError(
+                _("Whether a batch has started or is complete follows from its payments.")
+            )
+        return super().write(vals)
+
+
+    def _mpesa_note_stop(self, reason, words):
+        """Say on the batches why their rest was not sent, and let the finance group know.
+
+        :param str reason: a code of ``const.REASONS``, or "" when nothing stopped.
+        :param str words: the gateway's own, masked.
+        """
+        stopped = self.filtered("mpesa_ready_count") if reason else self.browse()
+        self.env.cr.execute(
+            "UPDATE g2p_payment_batch SET"
+            " mpesa_reason = CASE WHEN id = ANY(%s) THEN %s END, mpesa_words = CASE WHEN id = ANY(%s) THEN %s END"
+            " WHERE id = ANY(%s) AND (mpesa_reason IS NOT NULL OR id = ANY(%s))",
+            [stopped.ids, reason, stopped.ids, words, self.ids, stopped.ids],
+        )
+        self.invalidate_recordset()
+        if stopped:
+            stopped[0]._mpesa_call_finance(stopped, reason, words)
+
+    def _mpesa_call_finance(self, stopped, reason, words):
+        """One open activity for the finance group, however often a batch stops."""
+        summary = _("Payments are stopped: %s", self._mpesa_sentence(reason))
+        if summary in self.activity_ids.mapped("summary"):
+            return
+        note = _(
+            "%(count)s payments of %(batches)s batches were not sent and stay ready. The gateway says: "
+            "%(words)s. Once the cause is mended, Send goes on where it stopped.",
+            count=sum(stopped.mapped("mpesa_ready_count")),
+            batches=len(stopped),
+            words=words or "–",
+        )
+        user = self._mpesa_finance_users()[:1]
+        self.with_context(mail_activity_quick_update=True).activity_schedule(
+            "mail.mail_activity_data_todo", summary=summary, note=note, user_id=(user or self.env.user).id
+        )
+
+    def _mpesa_sentence(self, reason):
+        return dict(self._fields["mpesa_reason"]._description_selection(self.env)).get(reason, reason)
+
+    def _mpesa_finance_users(self):
+        """The people of the finance group of the batch's company, or else the administrators."""
+        company = self.program_id.company_id or self.env.company
+        domain = [("share", "=", False), ("company_ids", "in", company.ids)]
+        users = self.env["res.users"].sudo().search(domain, order="id")
+        finance = users.filtered(lambda user: user.has_group(const.FINANCE))
+        return finance or users.filtered(lambda user: user.has_group(const.ADMIN))
+
+
+FIGURES = """
+    UPDATE g2p_payment_batch b SET
+        stats_issued_transactions = f.issued, stats_issued_amount = f.issued_amount,
+        stats_sent_transactions = f.sent, stats_sent_amount = f.sent_amount,
+        stats_paid_transactions = f.paid, stats_paid_amount = f.paid_amount,
+        stats_failed_transactions = f.refused, stats_failed_amount = f.refused_amount,
+        stats_datetime = clock_timestamp() AT TIME ZONE 'UTC',
+        mpesa_ready_count = f.ready, mpesa_under_way_count = f.under_way,
+        mpesa_doubt_count = f.doubt, mpesa_doubt_amount = f.doubt_amount,
+        batch_has_started = f.started, batch_has_completed = (f.paid + f.refused = f.issued),
+        mpesa_state = CASE
+            WHEN f.doubt > 0 THEN 'doubt'
+            WHEN f.under_way > 0 THEN 'under_way'
+            WHEN f.ready = 0 THEN 'done'
+            WHEN f.started THEN 'stopped'
+            ELSE 'ready' END
+    FROM (
+        SELECT batch_id,
+            count(*) AS issued, coalesce(sum(amount_issued), 0) AS issued_amount,
+            count(*) FILTER (WHERE mpesa_state <> 'ready') AS sent,
+            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state <> 'ready'), 0) AS sent_amount,
+            count(*) FILTER (WHERE mpesa_state = 'paid') AS paid,
+            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'paid'), 0) AS paid_amount,
+            count(*) FILTER (WHERE mpesa_state = 'refused') AS refused,
+            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'refused'), 0) AS refused_amount,
+            count(*) FILTER (WHERE mpesa_state = 'ready') AS ready,
+            count(*) FILTER (WHERE mpesa_state IN ('sending', 'accepted')) AS under_way,
+            count(*) FILTER (WHERE mpesa_state = 'doubt') AS doubt,
+            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'doubt'), 0) AS doubt_amount,
+            coalesce(bool_or(mpesa_reference IS NOT NULL), false) AS started
+        FROM g2p_payment
+        WHERE batch_id = ANY(%s) AND mpesa_state IS NOT NULL
+        GROUP BY batch_id
+    ) f
+    WHERE b.id = f.batch_id
+"""

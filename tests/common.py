@@ -1,0 +1,216 @@
+"""A program, its people and a real gateway process, for every test."""
+
+import importlib.util
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+from odoo.modules.module import get_module_path
+from odoo.tests import TransactionCase
+
+ROOT = Path(get_module_path("g2p_payment_simple_mpesa")).resolve()
+MANAGER = "g2p.program.payment.manager.mpesa"
+AGENT, SECRET = "agent@example.org", "sandbox-secret"
+
+
+def load_dev(name):
+    """A module of ``dev/``, which is no part of the addon's package: ``sandbox.client``."""
+    path = ROOT / "dev" / (name.replace(".", "/") + ".py")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def manager_vals(gateway, full=False, **vals):
+    """What an administrator types in for the sandbox gateway; ``full`` with status and idempotency."""
+    urls = gateway.urls
+    more = {"status_endpoint_url": urls["status"], "honours_idempotency_key": True} if full else {}
+    return {
+        "name": "M-Pesa",
+        "auth_endpoint_url": urls["login"],
+        "payment_endpoint_url": urls["deposit"],
+        "balance_endpoint_url": urls["balance"],
+        "username": AGENT,
+        "password": SECRET,
+        "api_timeout": 1,
+        "payee_id_type": "phone",
+        "create_batch": True,
+        **more,
+        **vals,
+    }
+
+
+class GatewayProcessCase(TransactionCase):
+    """With a sandbox gateway as a process of its own on loopback."""
+
+    PROFILE = "bare"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.gateway = load_dev("sandbox.client").SandboxProcess(profile=cls.PROFILE)
+        cls.gateway.start()
+        cls.addClassCleanup(cls.gateway.stop)
+
+    def setUp(self):
+        super().setUp()
+        # An answer that an earlier test did not wait for is still being counted.
+        while self.gateway.requests()["in_flight"]["now"]:
+            time.sleep(0.05)
+        self.gateway.reset()
+
+
+class ProgramCase(GatewayProcessCase):
+    """With a program whose payment manager is ours, and an approved cycle of ten people.
+
+    The dispatch's own cursors are proxies of the test's: what needs real ones is in ``test_processes``.
+    """
+
+    PEOPLE = 10
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.env.user.company_id.country_id = cls.env.ref("base.ke")
+        cls.program, cls.manager = make_program(cls.env, manager_vals(cls.gateway, cls.PROFILE == "full"))
+        cls.cycle, cls.entitlements = make_cycle(cls.env, cls.program, cls.PEOPLE)
+        cls.people = cls.entitlements.partner_id
+
+    def setUp(self):
+        super().setUp()
+        enter_test_mode(self)
+
+    def prepare(self):
+        """Click Prepare; return the cycle's payments in the order of the people."""
+        self.notification = self.cycle.prepare_payment()["params"]
+        return self.payments()
+
+    def send(self):
+        """Click Send; return what the notification says."""
+        self.env.flush_all()
+        self.notification = self.cycle.send_payment()["params"]
+        self.env.invalidate_all()
+        return self.notification["message"]
+
+    def payments(self):
+        payments = self.env["g2p.payment"].search([("cycle_id", "=", self.cycle.id)])
+        return payments.sorted(lambda payment: (payment.partner_id.id, payment.id))
+
+    def states(self):
+        return [payment.mpesa_state for payment in self.payments()]
+
+    def fault(self, number, kind, *args, **kwargs):
+        """Order a fault of the gateway for the ``number``-th person."""
+        self.gateway.fault(phone(number), kind, *args, **kwargs)
+
+    def deposits(self):
+        """How many orders reached the gateway, whatever it said."""
+        return sum(self.gateway.requests()["paths"].get("/api/transaction/deposit", {}).values())
+
+    def assert_agrees(self):
+        """The gateway's ledger against the database: what decides."""
+        self.env.invalidate_all()
+        problems = disagreements(self.payments(), self.gateway.ledger())
+        self.assertEqual(problems, [])
+
+    def assert_states(self, **expected):
+        self.env.invalidate_all()
+        states = self.states()
+        self.assertEqual({state: states.count(state) for state in set(states)}, expected)
+
+
+def enter_test_mode(case):
+    """New cursors are proxies of the test's own, on either series."""
+    if hasattr(case, "registry_enter_test_mode"):
+        case.registry_enter_test_mode()
+    else:
+        case.registry.enter_test_mode(case.cr)
+        case.addCleanup(case.registry.leave_test_mode)
+
+
+def phone(number):
+    """The MSISDN of the ``number``-th person."""
+    return f"2547{number:08d}"
+
+
+def make_program(env, vals):
+    """A program that pays by our manager in Kenyan shillings; returns both."""
+    currency = env.ref("base.KES")
+    currency.active = True
+    journal = env["account.journal"].create(
+        {"name": "Cash transfers", "code": "CT", "type": "bank", "currency_id": currency.id}
+    )
+    program = env["g2p.program"].create({"name": "Cash transfers", "journal_id": journal.id})
+    manager = env[MANAGER].create({"program_id": program.id, "batch_tag_ids": [tag(env).id], **vals})
+    use_manager(program, manager)
+    return program, manager
+
+
+def use_manager(program, manager):
+    """Make ``manager`` the one by which ``program`` pays."""
+    wrapper = program.env["g2p.program.payment.manager"].create(
+        {"program_id": program.id, "manager_ref_id": f"{manager._name},{manager.id}"}
+    )
+    program.payment_managers = [(6, 0, wrapper.ids)]
+
+
+def tag(env, size=500, order=1, domain="[]"):
+    return env["g2p.payment.batch.tag"].create(
+        {"name": "Everybody", "order": order, "domain": domain, "max_batch_size": size}
+    )
+
+
+def make_cycle(env, program, people, amount=100, name="Cycle 1"):
+    """An approved cycle with an approved entitlement for each of ``people`` new registrants."""
+    cycle = env["g2p.cycle"].create(
+        {
+            "name": name,
+            "program_id": program.id,
+            "start_date": date(2026, 1, 1),
+            "end_date": date(2026, 1, 31),
+            "state": "approved",
+        }
+    )
+    partners = env["res.partner"].create(
+        [
+            {"name": f"Person {number}", "is_registrant": True, "phone": f"+{phone(number)}"}
+            for number in range(people)
+        ]
+    )
+    entitlements = env["g2p.entitlement"].create(
+        [
+            {
+                "cycle_id": cycle.id,
+                "partner_id": partner.id,
+                "initial_amount": amount,
+                "state": "approved",
+                "is_cash_entitlement": True,
+            }
+            for partner in partners
+        ]
+    )
+    return cycle, entitlements.sorted(lambda entitlement: entitlement.partner_id.id)
+
+
+def disagreements(payments, ledger):
+    """Where the gateway's ledger and the database contradict each other.
+
+    :param payments: ``g2p.payment`` records, all that there are for these payees.
+    :param dict ledger: the sandbox gateway's.
+    :return: a list of sentences; empty if they agree.
+    """
+    problems = []
+    for payee in set(payments.mapped("account_number")) | set(ledger["paid"]):
+        own = payments.filtered(lambda payment: payment.account_number == payee)
+        paid = ledger["paid"].get(payee, 0)
+        certain = sum(own.filtered(lambda p: p.mpesa_state == "paid").mapped("amount_issued"))
+        unknown = own.filtered(lambda p: p.mpesa_state in ("sending", "accepted", "doubt"))
+        most = certain + sum(unknown.mapped("amount_issued"))
+        if paid < certain:
+            problems.append(f"{payee}: recorded as paid {certain}, in the ledger {paid}")
+        if paid > most:
+            problems.append(f"{payee}: in the ledger {paid}, recorded as paid {certain}, unknown {most - certain}")
+    return problems
