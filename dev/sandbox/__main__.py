@@ -1,0 +1,7 @@
+"""`python -m sandbox`, the same as dev/gateway."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
