@@ -897,7 +897,7 @@ def test_connections_are_kept(bare):
     before = bare.requests()["connections"]
     for _ in range(20):
         payer.deposit()
-    # One more for each question of the helper's own.
+    # One more for each question of the test's own.
     assert bare.requests()["connections"] == before + 1
 
 
@@ -1181,7 +1181,7 @@ def test_page(full):
     assert requests.get(f"{full.url}/?page=x", timeout=10).status_code == 400
 
 
-def test_the_helper_needs_only_python():
+def test_the_client_module_needs_only_python():
     file = LAUNCHER.parent / "sandbox" / "client.py"
     code = (
         "import importlib.util, sys\n"
