@@ -7,4 +7,5 @@ from . import mpesa_send
 from . import mpesa_status
 from . import payment
 from . import payment_batch
+from . import cycle
 from . import attempt

@@ -16,6 +16,7 @@ from ..gateway import errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from ..gateway.simple import Order
 from . import const
+from .lease import Lease, lease_seconds
 from .own_cursor import PASSING, durably, own_transaction
 
 _logger = logging.getLogger(__name__)
@@ -23,10 +24,10 @@ _logger.addFilter(RedactingFilter())
 
 # What is claimed when a sender dies becomes doubt, sent or not: so, little at a time.
 CLAIM_SIZE = 4
-# Seconds of a lease beyond what the gateway may take: for our own commits, a database that restarts included.
-LEASE_MARGIN = 60
 # So many unclear answers or refused connections in a row, and the rest waits.
 PATIENCE = 3
+# Why a dispatch stopped that another one may take up without a person.
+PASSES = {"unreachable", "circuit"}
 # How often those are looked for again that were busy or locked, and seconds between.
 ROUNDS = 3
 PAUSE = 0.3
@@ -40,6 +41,7 @@ class Claimed:
     batch_id: int
     token: str
     order: Order
+    again: bool = False
 
 
 @dataclass
@@ -49,11 +51,13 @@ class Result:
     :param dict counts: how many payments came to each state, ``ready`` being those that were given back.
     :param str stopped: why the rest was not tried, a code of ``const.REASONS``, or "".
     :param str words: the gateway's own words for it.
+    :param bool unfinished: the time was over before the payments were.
     """
 
     counts: dict = field(default_factory=dict)
     stopped: str = ""
     words: str = ""
+    unfinished: bool = False
 
     def add(self, state):
         self.counts[state] = self.counts.get(state, 0) + 1
@@ -66,9 +70,10 @@ class Dispatch:
     :param batches: whose payments; other managers' payments in them are left alone.
     :param float seconds: begin no further payment after this long; None for no limit.
     :param int most: begin no more payments than this; None for no limit.
+    :param bool by_job: nobody waits, so it waits itself while the gateway is left in peace.
     """
 
-    def __init__(self, manager, batches, seconds=None, most=None):
+    def __init__(self, manager, batches, seconds=None, most=None, by_job=False):
         self.env = manager.env
         self.manager = manager
         self.batch_ids = batches.ids
@@ -79,10 +84,8 @@ class Dispatch:
         # Rows of the journal that are not written yet, and the payment that they are about.
         self._rows = []
         self._item = None
-        # Seconds that one payment may take at the most: two logins and two orders, each to connect, to
-        # answer and to read the body.
-        self._longest = 12 * manager.api_timeout
-        self._lease = CLAIM_SIZE * self._longest + LEASE_MARGIN
+        self._by_job = by_job
+        self._lease = Lease(manager.env, lease_seconds(manager.env))
 
     def run(self):
         """Send until nothing is ready, or something says stop.
@@ -90,11 +93,21 @@ class Dispatch:
         :return: a :class:`Result`.
         :raise psycopg2.Error: the database is gone; what was claimed and not recorded becomes doubt.
         """
-        with self.manager._mpesa_client(self._note) as client:
+        if self._by_job and self._is_left_in_peace():
+            return self.result
+        with self.manager._mpesa_client(self._note) as client, self._lease:
             if self._anything_ready() and self._log_in(client):
                 self._send_rounds(client)
         durably(self.env, self._finish)
         return self.result
+
+    def _is_left_in_peace(self):
+        """After several failures in a row nobody asks the gateway for a while, but a person who clicks."""
+        with own_transaction(self.env) as own:
+            manager = self.manager.with_env(own)
+            if manager.mpesa_hold_until and manager.mpesa_hold_until > own.cr.now():
+                self._stop(manager.mpesa_hold_reason, "")
+        return bool(self.result.stopped)
 
     def _anything_ready(self, condition=""):
         with own_transaction(self.env) as own:
@@ -136,9 +149,49 @@ class Dispatch:
                 return
 
     def _may_go_on(self):
-        return not self.result.stopped and self._left > 0 and time.monotonic() < self._ends
+        if time.monotonic() >= self._ends:
+            self.result.unfinished = True
+        return not self.result.stopped and self._left > 0 and not self.result.unfinished
+
+    def send_again(self, payment_ids):
+        """Send doubts again, with the reference, payee and amount that they went out with.
+
+        Only for a gateway that honours the reference, and says that it has never seen it.
+        """
+        with self.manager._mpesa_client(self._note) as client, self._lease:
+            for payment_id in payment_ids:
+                item = self._claim_doubt(payment_id) if self._may_go_on() else None
+                if item:
+                    self._send_one(client, item)
+                    self._lease.drop(item.token)
+        return self.result
 
     # Claim
+
+    def _claim_doubt(self, payment_id):
+        token = str(uuid4())
+        self._lease.hold(token, time.monotonic())
+        try:
+            with own_transaction(self.env) as own:
+                return self._claim_doubt_in(own, token, payment_id)
+        except (psycopg2.errors.UniqueViolation, *PASSING):
+            # Nothing was claimed, or it becomes a doubt again by itself.
+            return None
+
+    def _claim_doubt_in(self, own, token, payment_id):
+        own.cr.execute(
+            "SELECT id, batch_id, amount_issued, mpesa_reference, account_number FROM g2p_payment"
+            " WHERE id = %s AND mpesa_state = 'doubt' AND mpesa_reference IS NOT NULL"
+            " FOR NO KEY UPDATE SKIP LOCKED",
+            [payment_id],
+        )
+        row = own.cr.dictfetchone()
+        if not row:
+            return None
+        item = self._claimed(token, row, row["account_number"], again=True)
+        self._mark_sending(own, token, [item])
+        self._refresh(own, [item.batch_id])
+        return item
 
     def _claim(self, after_id):
         """Claim the next few payments, in a transaction that is committed when this returns.
@@ -146,7 +199,7 @@ class Dispatch:
         :return: the claimed, and the id to go on from, 0 at the end.
         """
         token = str(uuid4())
-        self._deadline = time.monotonic() + self._lease
+        self._lease.hold(token, time.monotonic())
         try:
             with own_transaction(self.env) as own:
                 return self._claim_in(own, token, after_id)
@@ -167,16 +220,18 @@ class Dispatch:
             return [], 0
         sendable, problems = self._sort_out(own, rows)
         claimed = [self._claimed(token, *pair) for pair in self._without_busy_payees(own, sendable)]
-        if claimed:
-            own["g2p.payment"]._mpesa_move(
-                [const.READY],
-                const.SENDING,
-                [self._claim_row(item) for item in claimed],
-                new_claim={"token": token, "lease_seconds": self._lease, "user_id": self.env.uid},
-            )
+        self._mark_sending(own, token, claimed)
         self._write_problems(own, problems)
         self._refresh(own, [row["batch_id"] for row in rows])
         return claimed, rows[-1]["id"]
+
+    def _mark_sending(self, own, token, items):
+        own["g2p.payment"]._mpesa_move(
+            [const.READY, const.DOUBT],
+            const.SENDING,
+            [self._claim_row(item) for item in items],
+            new_claim={"token": token, "lease_seconds": self._lease.seconds, "user_id": self.env.uid},
+        )
 
     def _candidates(self, own, after_id):
         own.cr.execute(
@@ -220,13 +275,14 @@ class Dispatch:
                 busy.add(payee)
         return free
 
-    def _claimed(self, token, row, payee):
+    def _claimed(self, token, row, payee, again=False):
         reference = row["mpesa_reference"] or str(uuid4())
         return Claimed(
             payment_id=row["id"],
             batch_id=row["batch_id"],
             token=token,
             order=Order(reference, payee, self.manager._whole_shillings(row["amount_issued"])),
+            again=again,
         )
 
     @staticmethod
@@ -255,7 +311,7 @@ class Dispatch:
         begun = 0
         try:
             for item in claimed:
-                if not self._may_go_on() or time.monotonic() + self._longest > self._deadline:
+                if not self._may_go_on() or not self._lease.is_safe(item.token):
                     break
                 begun += 1
                 self._left -= 1
@@ -265,6 +321,7 @@ class Dispatch:
                 not_begun = [item.payment_id for item in claimed[begun:]]
                 token = claimed[0].token
                 durably(self.env, lambda own: self._release(own, token, not_begun))
+            self._lease.drop(claimed[0].token)
 
     def _send_one(self, client, item):
         self._item = item
@@ -285,6 +342,9 @@ class Dispatch:
         except errors.Unclear as error:
             state, reason, words = const.DOUBT, error.reason, error.message
             self._one_more("circuit", error.message)
+        if item.again and state == const.READY:
+            # It did not go out this time; of the first time nobody knows.
+            state = const.DOUBT
         outcome = {"id": item.payment_id, "mpesa_reason": reason, "mpesa_words": words}
         durably(self.env, lambda own: self._write_outcome(own, item, state, outcome))
         self._rows.clear()
@@ -342,8 +402,11 @@ class Dispatch:
 
     @staticmethod
     def _refresh(own, batch_ids):
-        own["g2p.payment.batch"].browse(sorted(set(batch_ids)))._mpesa_refresh_figures()
+        own["g2p.payment.batch"].browse(sorted(set(filter(None, batch_ids))))._mpesa_refresh_figures()
 
     def _finish(self, own):
         batches = own["g2p.payment.batch"].browse(self.batch_ids)
+        self.manager.with_env(own)._mpesa_note_hold(self.result)
         batches._mpesa_note_stop(self.result.stopped, self.result.words)
+        if self.result.stopped not in PASSES:
+            batches._mpesa_want_no_more(bool(self.result.stopped))

@@ -116,11 +116,17 @@ class MpesaPrepare(models.Model):
 
     def _prepare_payments_async(self, cycle, entitlements, entitlements_count):
         cycle._message_log(body=_("Preparing payments for %s entitlements.", entitlements_count))
-        cycle.write({"locked": True, "locked_reason": _("Payments are being prepared.")})
-        job = self.delayable(identity_key=f"mpesa-prepare-{cycle.id}")._prepare_payments(cycle, entitlements)
-        job.on_done(self.delayable().mark_job_as_done(cycle, _("Payments are prepared.")))
-        job.delay()
+        cycle._mpesa_lock(_("Payments are being prepared."))
+        key = f"mpesa-prepare-{cycle.id}"
+        self.with_delay(identity_key=key, description=_("Prepare payments of %s", cycle.name))._prepare_job(
+            cycle, entitlements
+        )
+
+    def _prepare_job(self, cycle, entitlements):
+        """Queue job: prepare, say so on the cycle, and free it."""
+        payments, _batches = self._prepare_payments(cycle, entitlements)
+        self.mark_job_as_done(cycle, _("%s payments are prepared.", len(payments or ())))
 
     def mark_job_as_done(self, cycle, msg):
-        cycle.write({"locked": False, "locked_reason": False})
+        cycle.sudo().write({"locked": False, "locked_reason": False, "mpesa_locked": False})
         cycle._message_log(body=msg)

@@ -1,13 +1,17 @@
-from odoo import _, models
+from odoo import _, fields, models
 
 from . import const
-from .dispatch import Dispatch
+from .dispatch import PASSES, Dispatch
+from .own_cursor import durably
+from .payment import NOW
 
 # A web request sends at most so many payments, and begins none after so many seconds.
 MOST_IN_REQUEST = 25
 SECONDS_IN_REQUEST = 20
 # Payments for one queue job.
 CHUNK = 500
+# Minutes that a gateway is left in peace for.
+HOLD_MINUTES = 5
 
 
 class MpesaSend(models.Model):
@@ -15,36 +19,113 @@ class MpesaSend(models.Model):
 
     _inherit = "g2p.program.payment.manager.mpesa"
 
+    mpesa_hold_until = fields.Datetime("Left in Peace Until", readonly=True, copy=False)
+    mpesa_hold_reason = fields.Selection(const.REASONS, readonly=True, copy=False)
+
     def send_payments(self, batches):
         """Send the ready payments of ``batches``: a handful at once, more by jobs.
 
         :return: a client action that shows a notification.
-        :raise AccessError: the user may not write payment batches.
+        :raise AccessError: the user may not write payments.
         """
         self._require_sender(batches)
         ready = self._ready_counts(batches)
-        if sum(ready.values()) <= MOST_IN_REQUEST:
-            return self._send_payments(batches, seconds=SECONDS_IN_REQUEST)
-        queued = sum(self._queue_batch(batches.browse(batch_id), count) for batch_id, count in ready.items())
-        if not queued:
-            return self._notification("info", _("These payments are being sent already."), batches)
-        return self._notification(
-            "success", _("%s payments are on their way, in the background.", sum(ready.values())), batches
-        )
+        if sum(ready.values()) > MOST_IN_REQUEST:
+            return self._send_by_jobs(batches, ready)
+        if not batches:
+            return self._notification("warning", _("There are no payment batches to send."))
+        result = Dispatch(self, batches, seconds=SECONDS_IN_REQUEST).run()
+        self.env.invalidate_all()
+        action = self._outcome_notification(batches, result)
+        if result.unfinished:
+            self._send_by_jobs(batches, self._ready_counts(batches))
+            action["params"]["message"] += "\n" + _("The rest is sent in the background.")
+        return action
 
-    def _send_payments(self, batches, seconds=None, most=None):
-        """Send the ready payments of ``batches`` now.
+    def _send_payments(self, batches):
+        """Send the ready payments of ``batches`` now, however many.
 
-        :param float seconds: begin no further payment after this long.
-        :param int most: begin no more payments than this.
         :return: a client action that shows a notification.
         """
         self._require_sender(batches)
         if not batches:
-            return self._notification("warning", _("There are no payment batches to send."), batches)
-        result = Dispatch(self, batches, seconds, most).run()
+            return self._notification("warning", _("There are no payment batches to send."))
+        result = Dispatch(self, batches).run()
         self.env.invalidate_all()
         return self._outcome_notification(batches, result)
+
+    def _send_payments_job(self, batch, most):
+        """Queue job: send at most ``most`` of the ready payments of ``batch``.
+
+        :return: what was done, as the job's result.
+        """
+        self._require_sender(batch)
+        try:
+            result = Dispatch(self, batch, most=most, by_job=True).run()
+        finally:
+            durably(self.env, lambda own: own["g2p.cycle"].browse(batch.cycle_id.id)._mpesa_unlock())
+        return f"{result.counts} {result.stopped}".strip()
+
+    # By jobs
+
+    def _send_by_jobs(self, batches, ready):
+        """Queue the chunks of each batch that are not queued already, and lock the cycles.
+
+        :param dict ready: from batch id to the number of ready payments.
+        """
+        queued = sum(self._queue_batch(batches.browse(batch_id), count) for batch_id, count in ready.items())
+        if not queued:
+            return self._notification("info", _("These payments are being sent already."))
+        return self._notification(
+            "success", _("%s payments are on their way, in the background.", sum(ready.values()))
+        )
+
+    def _queue_batch(self, batch, count):
+        """One job for each chunk; a job that waits or runs already is not queued again.
+
+        :return: how many jobs are new.
+        """
+        keys = [f"mpesa-send-{batch.id}-{number}" for number in range(-(-count // CHUNK))]
+        alive = self._alive_jobs([("identity_key", "in", keys)]).mapped("identity_key")
+        new = [key for key in keys if key not in alive]
+        for key in new:
+            description = _("Send payments of %s", batch.name)
+            self.with_delay(identity_key=key, description=description)._send_payments_job(batch, CHUNK)
+        if new:
+            batch._mpesa_want(self.env.user)
+            batch.cycle_id._mpesa_lock(_("Payments are being sent."))
+        return len(new)
+
+    def _alive_jobs(self, domain):
+        alive = ("wait_dependencies", "pending", "enqueued", "started")
+        return self.env["queue.job"].sudo().search([("state", "in", alive), *domain])
+
+    def _mpesa_sweep(self):
+        """Scheduled: queue again what was to be sent and has no job, because it failed or stopped."""
+        self.ensure_one()
+        now = self.env.cr.now()
+        if self.mpesa_hold_until and self.mpesa_hold_until > now:
+            return
+        wanted = self.env["g2p.payment.batch"].search(
+            [("mpesa_wanted_by_id", "!=", False), ("mpesa_ready_count", ">", 0)]
+        )
+        for batch in wanted:
+            count = self._ready_counts(batch).get(batch.id)
+            if count and not self._alive_jobs([("identity_key", "=like", f"mpesa-send-{batch.id}-%")]):
+                self.with_user(batch.mpesa_wanted_by_id)._queue_batch(batch, count)
+
+    def _mpesa_note_hold(self, result):
+        """Leave a gateway in peace for a while that cannot be reached or talks nonsense."""
+        if result.stopped in PASSES:
+            until, reason = f"{NOW} + interval '{HOLD_MINUTES} minutes'", result.stopped
+        elif result.counts and self.mpesa_hold_until:
+            until, reason = "NULL", None
+        else:
+            return
+        self.env.cr.execute(
+            f"UPDATE {self._table} SET mpesa_hold_until = {until}, mpesa_hold_reason = %s WHERE id = %s",  # noqa: S608
+            [reason, self.id],
+        )
 
     def _require_sender(self, batches):
         self.ensure_one()
@@ -67,25 +148,6 @@ class MpesaSend(models.Model):
         )
         return {batch.id: count for batch, count in groups}
 
-    def _queue_batch(self, batch, count):
-        """One job for each chunk; a job that stands in the queue already is not queued again.
-
-        :return: how many jobs are new.
-        """
-        new = 0
-        for number in range(-(-count // CHUNK)):
-            key = f"mpesa-send-{batch.id}-{number}"
-            waiting = self.env["queue.job"].sudo().search_count(
-                [("identity_key", "=", key), ("state", "in", ("pending", "enqueued", "started", "wait_dependencies"))],
-                limit=1,
-            )
-            if not waiting:
-                self.with_delay(identity_key=key, description=_("Send %s", batch.name))._send_payments(
-                    batch, most=CHUNK
-                )
-                new += 1
-        return new
-
     # What people are told
 
     def _outcome_notification(self, batches, result):
@@ -104,7 +166,7 @@ class MpesaSend(models.Model):
         if earlier:
             lines.append(_("%s sent before", earlier) + self._how_it_stands(totals, result))
         kind = "success" if not (refused or doubt or ready) else "warning"
-        return self._notification(kind, "\n".join(lines), batches)
+        return self._notification(kind, "\n".join(lines))
 
     def _totals(self, batches):
         groups = self.env["g2p.payment"]._read_group(
@@ -137,7 +199,7 @@ class MpesaSend(models.Model):
         ]
         return f" ({', '.join(parts)})" if parts else ""
 
-    def _notification(self, kind, message, batches):
+    def _notification(self, kind, message):
         return {
             "type": "ir.actions.client",
             "tag": "display_notification",

@@ -8,6 +8,7 @@ from odoo import api, models
 from ..gateway import errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
+from .dispatch import Dispatch
 from .own_cursor import durably
 
 _logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ LAST_DAY = 7
 MOST_IN_RUN = 1000
 CLAIM_SIZE = 10
 PATIENCE = 3
+# Minutes after which a gateway that has never seen a reference is not going to see it any more.
+GRACE = 10
 
 
 class MpesaStatus(models.Model):
@@ -36,6 +39,9 @@ class MpesaStatus(models.Model):
             except errors.GatewayError as error:
                 _logger.warning("Status of manager %s: %s %s", manager.id, error.reason, error.message)
             durably(self.env, lambda own, manager=manager: give_up(own, manager.id))
+            manager._mpesa_sweep()
+        locked = self.env["g2p.cycle"].sudo().search([("mpesa_locked", "=", True)])
+        durably(self.env, lambda own: own["g2p.cycle"].browse(locked.ids)._mpesa_unlock())
 
     def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN):
         """Ask the gateway for payments that are accepted or in doubt, those that are due first.
@@ -59,6 +65,7 @@ class StatusQuery:
         self.payment_ids = payments.ids if payments is not None else None
         self._rows = []
         self._asked = set()
+        self._never_seen = []
         self._in_a_row = 0
 
     def run(self, most):
@@ -69,6 +76,8 @@ class StatusQuery:
                     break
                 for payment in due:
                     self._ask(client, payment)
+        if self._never_seen:
+            Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen)
         return len(self._asked)
 
     def _claim(self, own):
@@ -90,9 +99,12 @@ class StatusQuery:
                  ORDER BY mpesa_next_check
                  LIMIT {CLAIM_SIZE}
                    FOR NO KEY UPDATE SKIP LOCKED)
-            RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number
+            RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
+                p.mpesa_state = 'doubt' AND p.mpesa_sent_at
+                    < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute' AS may_go_again
             """,  # noqa: S608
             {
+                "grace": GRACE,
                 "manager": self.manager.id,
                 "all": self.payment_ids is None,
                 "ids": self.payment_ids or [],
@@ -134,6 +146,8 @@ class StatusQuery:
             moves._mpesa_move(
                 sources, const.PAID, [row | {"mpesa_receipt": status.receipt or None}], confirmed=True
             )
+        elif status.state == "unknown" and payment["may_go_again"] and self.manager.honours_idempotency_key:
+            self._never_seen.append(payment["id"])
         elif status.state == "failed":
             moves._mpesa_move(sources, const.REFUSED, [row | {"mpesa_reason": errors.FAILED_LATER}])
         self._write_rows(own)

@@ -27,6 +27,14 @@ class PaymentBatch(models.Model):
     mpesa_doubt_count = fields.Integer("In Doubt", readonly=True, copy=False)
     mpesa_doubt_amount = fields.Float("Amount in Doubt", readonly=True, copy=False)
 
+    mpesa_wanted_by_id = fields.Many2one(
+        "res.users",
+        "To Be Sent For",
+        readonly=True,
+        copy=False,
+        help="Whoever clicked Send; empty once there is nothing left to send, or something must be mended.",
+    )
+
     # They follow from the payments.
     FIXED = {"batch_has_started", "batch_has_completed"}
 
@@ -70,6 +78,20 @@ class PaymentBatch(models.Model):
         self.invalidate_recordset()
         if stopped:
             stopped[0]._mpesa_call_finance(stopped, reason, words)
+
+    def _mpesa_want(self, user):
+        """Remember for whom the batch is being sent, so that a job that fails is made good."""
+        self.sudo().mpesa_wanted_by_id = user
+
+    def _mpesa_want_no_more(self, stopped):
+        """Nobody waits for these any more: nothing is left that can go out, or a person must act first."""
+        self.env.cr.execute(
+            "UPDATE g2p_payment_batch b SET mpesa_wanted_by_id = NULL"
+            " WHERE id = ANY(%s) AND mpesa_wanted_by_id IS NOT NULL AND (%s OR NOT EXISTS ("
+            "     SELECT 1 FROM g2p_payment p WHERE p.batch_id = b.id AND p.mpesa_state = 'ready'"
+            "     AND p.mpesa_reason IS NULL))",
+            [self.ids, stopped],
+        )
 
     def _mpesa_call_finance(self, stopped, reason, words):
         """One open activity for the finance group, however often a batch stops."""

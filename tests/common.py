@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -57,9 +56,6 @@ class GatewayProcessCase(TransactionCase):
 
     def setUp(self):
         super().setUp()
-        # An answer that an earlier test did not wait for is still being counted.
-        while self.gateway.requests()["in_flight"]["now"]:
-            time.sleep(0.05)
         self.gateway.reset()
 
 
@@ -105,10 +101,6 @@ class ProgramCase(GatewayProcessCase):
     def fault(self, number, kind, *args, **kwargs):
         """Order a fault of the gateway for the ``number``-th person."""
         self.gateway.fault(phone(number), kind, *args, **kwargs)
-
-    def deposits(self):
-        """How many orders reached the gateway, whatever it said."""
-        return sum(self.gateway.requests()["paths"].get("/api/transaction/deposit", {}).values())
 
     def assert_agrees(self):
         """The gateway's ledger against the database: what decides."""

@@ -1,0 +1,77 @@
+"""A claim ends by itself, unless its sender is alive to renew it."""
+
+import logging
+import threading
+import time
+
+from ..gateway.masking import RedactingFilter
+from .own_cursor import PASSING, own_transaction
+
+_logger = logging.getLogger(__name__)
+_logger.addFilter(RedactingFilter())
+
+DEFAULT_SECONDS = 60
+
+
+class Lease:
+    """Renews the claims of one sender, in a thread of its own, for as long as the sender lives.
+
+    :param env: whose database.
+    :param float seconds: how long a claim outlives its sender.
+    """
+
+    def __init__(self, env, seconds):
+        self.seconds = seconds
+        self._env = env
+        self._tokens = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="mpesa-lease", daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self._stop.set()
+        # A renewal that waits for a lock ends by its time-out.
+        self._thread.join(self.seconds)
+
+    def hold(self, token, since):
+        """Renew a claim from now on; it was made after the moment ``since`` of the monotonic clock."""
+        self._tokens[token] = since + self.seconds
+
+    def drop(self, token):
+        """The claim has come to its end."""
+        self._tokens.pop(token, None)
+
+    def is_safe(self, token):
+        """Whether the claim is ours for long enough to begin a request."""
+        return time.monotonic() < self._tokens.get(token, 0) - self.seconds / 4
+
+    def _beat(self):
+        while not self._stop.wait(self.seconds / 3):
+            tokens, now = list(self._tokens), time.monotonic()
+            try:
+                self._renew(tokens)
+            except PASSING as error:
+                # The sender sees that its claim grows old, and begins nothing more.
+                _logger.warning("A lease could not be renewed: %s", error)
+            else:
+                self._tokens.update({token: now + self.seconds for token in tokens if token in self._tokens})
+
+    def _renew(self, tokens):
+        if not tokens:
+            return
+        with own_transaction(self._env) as own:
+            own.cr.execute(
+                "UPDATE g2p_payment"
+                " SET mpesa_lease_until = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second'"
+                " WHERE mpesa_claim = ANY(%s) AND mpesa_state = 'sending'",
+                [self.seconds, tokens],
+            )
+
+
+def lease_seconds(env):
+    """How long a claim outlives its sender; a system parameter, at least 2."""
+    value = env["ir.config_parameter"].sudo().get_param("g2p_payment_simple_mpesa.lease_seconds")
+    return max(float(value or DEFAULT_SECONDS), 2)
