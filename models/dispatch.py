@@ -70,13 +70,15 @@ class Dispatch:
     :param batches: whose payments; other managers' payments in them are left alone.
     :param float seconds: begin no further payment after this long; None for no limit.
     :param int most: begin no more payments than this; None for no limit.
+    :param payments: only these of them; None for all.
     :param bool by_job: nobody waits, so it waits itself while the gateway is left in peace.
     """
 
-    def __init__(self, manager, batches, seconds=None, most=None, by_job=False):
+    def __init__(self, manager, batches, seconds=None, most=None, by_job=False, payments=None):
         self.env = manager.env
         self.manager = manager
         self.batch_ids = batches.ids
+        self.payment_ids = payments and payments.ids
         self.result = Result()
         self._ends = time.monotonic() + seconds if seconds else float("inf")
         self._left = most or float("inf")
@@ -113,8 +115,8 @@ class Dispatch:
         with own_transaction(self.env) as own:
             own.cr.execute(
                 "SELECT 1 FROM g2p_payment WHERE batch_id = ANY(%s) AND mpesa_state = 'ready'"
-                f" AND mpesa_manager_id = %s {condition} LIMIT 1",
-                [self.batch_ids, self.manager.id],
+                f" AND mpesa_manager_id = %s AND (%s::int4[] IS NULL OR id = ANY(%s)) {condition} LIMIT 1",
+                [self.batch_ids, self.manager.id, self.payment_ids, self.payment_ids],
             )
             return bool(own.cr.fetchone())
 
@@ -241,11 +243,19 @@ class Dispatch:
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id
              WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'ready' AND p.mpesa_manager_id = %s AND p.id > %s
+               AND (%s::int4[] IS NULL OR p.id = ANY(%s))
              ORDER BY p.id
              LIMIT %s
                FOR NO KEY UPDATE OF p SKIP LOCKED
             """,
-            [self.batch_ids, self.manager.id, after_id, int(min(CLAIM_SIZE, self._left))],
+            [
+                self.batch_ids,
+                self.manager.id,
+                after_id,
+                self.payment_ids,
+                self.payment_ids,
+                int(min(CLAIM_SIZE, self._left)),
+            ],
         )
         return own.cr.dictfetchall()
 

@@ -3,7 +3,7 @@ from odoo import _, fields, models
 from . import const
 from .dispatch import PASSES, Dispatch
 from .own_cursor import durably
-from .payment import NOW
+from .payment import NOW, check_access
 
 # A web request sends at most so many payments, and begins none after so many seconds.
 MOST_IN_REQUEST = 25
@@ -53,6 +53,13 @@ class MpesaSend(models.Model):
         result = Dispatch(self, batches).run()
         self.env.invalidate_all()
         return self._outcome_notification(batches, result)
+
+    def _send_some(self, payments):
+        """Send these ready payments now, a handful; the rest of their batches waits."""
+        self._require_sender(payments.batch_id)
+        result = Dispatch(self, payments.batch_id, seconds=SECONDS_IN_REQUEST, payments=payments).run()
+        self.env.invalidate_all()
+        return self._outcome_notification(payments.batch_id, result)
 
     def _send_payments_job(self, batch, most):
         """Queue job: send at most ``most`` of the ready payments of ``batch``.
@@ -129,12 +136,9 @@ class MpesaSend(models.Model):
 
     def _require_sender(self, batches):
         self.ensure_one()
-        for records, operation in ((self, "read"), (batches, "write"), (self.env["g2p.payment"], "write")):
-            if hasattr(records, "check_access"):
-                records.check_access(operation)
-            else:
-                records.check_access_rights(operation)
-                records.check_access_rule(operation)
+        check_access(self, "read")
+        check_access(batches, "write")
+        check_access(self.env["g2p.payment"], "write")
 
     def _ready_counts(self, batches):
         groups = self.env["g2p.payment"]._read_group(

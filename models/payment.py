@@ -1,8 +1,11 @@
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
+from ..gateway.errors import GatewayError
 from . import const
 
+# Payments that one click asks the gateway for.
+MOST_ASKED = 25
 # What goes into a move beside the state itself, with its type in the database.
 MOVE_COLUMNS = {
     "mpesa_reason": "varchar",
@@ -12,6 +15,15 @@ MOVE_COLUMNS = {
     "account_number": "varchar",
 }
 NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
+
+
+def check_access(records, operation):
+    """Raise an AccessError unless the user may do ``operation`` with ``records``; on either series."""
+    if hasattr(records, "check_access"):
+        records.check_access(operation)
+    else:
+        records.check_access_rights(operation)
+        records.check_access_rule(operation)
 
 
 class TransitionError(UserError):
@@ -92,8 +104,8 @@ class Payment(models.Model):
         if forbidden:
             raise TransitionError(
                 _(
-                    "A payment does not go from %(source)s to %(target)s.",
-                    source=", ".join(sorted(forbidden)),
+                    "A payment does not go from %(before)s to %(target)s.",
+                    before=", ".join(sorted(forbidden)),
                     target=target,
                 )
             )
@@ -142,7 +154,8 @@ class Payment(models.Model):
         if target == const.SENDING:
             assignments += [
                 "mpesa_claim = %s",
-                "mpesa_sender_id = %s",
+                # Who sent a doubt the first time stays its sender.
+                "mpesa_sender_id = CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_sender_id ELSE %s END",
                 f"mpesa_sent_at = {NOW}",
                 f"mpesa_lease_until = {NOW} + %s * interval '1 second'",
             ]
@@ -157,14 +170,66 @@ class Payment(models.Model):
             left.invalidate_recordset()
             raise TransitionError(
                 _(
-                    "Payment %(name)s is %(source)s, and does not go to %(target)s.",
+                    "Payment %(name)s is %(before)s, and does not go to %(target)s.",
                     name=left[0].name,
-                    source=left[0].mpesa_state,
+                    before=left[0].mpesa_state,
                     target=target,
                 )
             )
 
+    def _mpesa_paid_on(self, moment):
+        """Write when the gateway paid, where its own records are the evidence. In this transaction."""
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET payment_datetime = %s WHERE id = ANY(%s) AND mpesa_state = 'paid'",
+            [moment, self.ids],
+        )
+        self.invalidate_recordset(["payment_datetime"])
+
     # What people and other addons may do
+
+    def action_mpesa_refresh_status(self):
+        """Ask the gateway now how these payments stand.
+
+        :return: a client action that shows a notification.
+        """
+        open_payments = self.filtered(lambda p: p.mpesa_state in (const.ACCEPTED, const.DOUBT))
+        return open_payments._mpesa_ask_now()
+
+    def _mpesa_ask_now(self):
+        check_access(self, "write")
+        managers = self.sudo().mpesa_manager_id
+        asked = 0
+        try:
+            for manager in managers:
+                own = self.filtered(lambda p, manager=manager: p.sudo().mpesa_manager_id == manager)
+                asked += manager.with_user(self.env.user).sudo()._mpesa_refresh_status(own, most=MOST_ASKED)
+        except GatewayError as error:
+            raise UserError(_("The gateway does not say how payments stand: %s", error.message)) from None
+        self.env.invalidate_all()
+        if managers and not any(managers.mapped("status_endpoint_url")):
+            message = _("This gateway cannot be asked how a payment stands. Look it up in its own records.")
+        else:
+            message = _("The gateway was asked for %(asked)s of %(all)s payments.", asked=asked, all=len(self))
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "title": _("Payment"),
+                "message": message,
+                "type": "info",
+                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
+            },
+        }
+
+    def send_payment(self):
+        """Send this one payment; upstream's button, which does nothing for other managers."""
+        result = super().send_payment()
+        ready = self.filtered(lambda p: p.mpesa_state == const.READY)
+        if not ready:
+            return result
+        if not ready.batch_id:
+            raise UserError(_("Assign the payment to a batch first."))
+        return ready.sudo().mpesa_manager_id.with_env(self.env)._send_some(ready)
 
     @api.model_create_multi
     def create(self, vals_list):

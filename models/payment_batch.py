@@ -38,6 +38,11 @@ class PaymentBatch(models.Model):
     # They follow from the payments.
     FIXED = {"batch_has_started", "batch_has_completed"}
 
+    def action_mpesa_refresh_status(self):
+        """Ask the gateway now for the batch's payments of which it has not said how they went."""
+        domain = [("batch_id", "in", self.ids), ("mpesa_state", "in", (const.ACCEPTED, const.DOUBT))]
+        return self.env["g2p.payment"].search(domain, order="mpesa_next_check, id")._mpesa_ask_now()
+
     def _mpesa_refresh_figures(self):
         """Make figures and flags say what the payments say. In this transaction.
 

@@ -1,0 +1,171 @@
+from odoo import fields
+from odoo.exceptions import AccessError, UserError, ValidationError
+from odoo.tests import new_test_user
+
+from ..models import const
+from ..models.payment import TransitionError
+from .common import ProgramCase
+
+
+class TestSettle(ProgramCase):
+    PEOPLE = 3
+
+    def setUp(self):
+        super().setUp()
+        self.finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")
+        self.prepare()
+        self.gateway.fault("*", "500-not-taken", count=1)
+        self.send()
+        self.assert_states(paid=2, doubt=1)
+        self.doubt = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
+
+    def settle(self, user=None, payments=None, **vals):
+        payments = payments or self.doubt
+        wizard = (
+            self.env["g2p.payment.mpesa.settle.wizard"]
+            .with_user(user or self.finance)
+            .with_context(active_model="g2p.payment", active_ids=payments.ids)
+            .create(vals)
+        )
+        wizard.action_settle()
+        self.env.invalidate_all()
+        return wizard
+
+    def test_paid_with_a_receipt(self):
+        day = fields.Datetime.to_datetime("2026-02-01 10:11:12")
+        self.settle(outcome="paid", receipt="TX1", paid_on=day)
+        self.assertEqual((self.doubt.state, self.doubt.status), ("reconciled", "paid"))
+        self.assertEqual((self.doubt.mpesa_receipt, self.doubt.payment_datetime), ("TX1", day))
+        self.assertTrue(self.doubt.batch_id.batch_has_completed)
+
+    def test_not_paid_with_a_reason_and_then_prepared_again(self):
+        self.settle(outcome="not_paid", reason="Not on the statement of 1 February")
+        self.assertEqual((self.doubt.state, self.doubt.status), ("sent", "failed"))
+        self.prepare()
+        self.send()
+        self.assert_states(paid=3, refused=1)
+        self.assert_agrees()
+
+    def test_it_is_in_the_journal_and_on_the_batch(self):
+        wizard = self.settle(outcome="not_paid", reason="Not on the statement")
+        decision = self.doubt.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "decision")
+        self.assertEqual((decision.user_id, decision.outcome), (self.finance, "not_paid"))
+        self.assertIn("Not on the statement", decision.words)
+        self.assertIn("Not on the statement", self.doubt.batch_id.message_ids[:1].body)
+        self.assertEqual(len(wizard.attempt_ids), 2)
+
+    def test_evidence_is_required(self):
+        for vals in ({"outcome": "paid"}, {"outcome": "paid", "receipt": "TX1"}, {"outcome": "not_paid"}):
+            with self.assertRaises(ValidationError):
+                self.settle(**vals)
+        self.assert_states(paid=2, doubt=1)
+
+    def test_not_by_the_person_who_sent_it(self):
+        self.finance.write({"groups_id" if "groups_id" in self.finance else "group_ids": [
+            (4, self.env.ref(const.PROGRAM_MANAGER).id)
+        ]})
+        self.env["g2p.payment"].flush_model()
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_sender_id = %s", [self.finance.id])
+        self.env.invalidate_all()
+        with self.assertRaisesRegex(UserError, "Somebody else"):
+            self.settle(outcome="not_paid", reason="I know")
+
+    def test_only_by_the_finance_group(self):
+        manager = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        with self.assertRaises(AccessError):
+            self.settle(user=manager, outcome="not_paid", reason="I know")
+
+    def test_only_a_doubt_and_all_or_none(self):
+        with self.assertRaises(TransitionError):
+            self.settle(payments=self.payments(), outcome="not_paid", reason="All of them")
+        self.assert_states(paid=2, doubt=1)
+
+    def test_twice_is_refused(self):
+        self.settle(outcome="not_paid", reason="Once")
+        with self.assertRaises(TransitionError):
+            self.settle(outcome="paid", receipt="TX1", paid_on=fields.Datetime.now())
+
+    def test_repeated_after_a_lost_connection_is_once(self):
+        wizard = self.settle(outcome="not_paid", reason="Once")
+        wizard.action_settle()
+        decisions = self.doubt.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "decision")
+        self.assertEqual(len(decisions), 1)
+
+    def test_what_was_never_sent_is_written_off(self):
+        self.entitlements[0].copy({"state": "approved"})
+        self.prepare()
+        ready = self.payments().filtered(lambda payment: payment.mpesa_state == "ready")
+        self.settle(payments=ready, outcome="write_off", reason="Moved away")
+        self.assertEqual((ready.mpesa_state, ready.mpesa_reason, ready.status), ("refused", "written_off", "failed"))
+
+
+class TestHands(ProgramCase):
+    """What nobody can do by hand, the administrator and the super user included."""
+
+    PEOPLE = 2
+
+    def setUp(self):
+        super().setUp()
+        self.prepare()
+
+    def test_status_is_not_written_by_hand(self):
+        for vals in ({"status": "paid"}, {"state": "sent"}, {"mpesa_state": "paid"}, {"amount_paid": 5}):
+            with self.assertRaises(UserError):
+                self.payments()[0].write(vals)
+
+    def test_amount_and_payee_are_fixed_once_sent(self):
+        self.payments()[0].amount_issued = 50
+        self.send()
+        for vals in ({"amount_issued": 60}, {"account_number": "254711111111"}, {"batch_id": False}):
+            with self.assertRaises(UserError):
+                self.payments()[0].write(vals)
+        self.assertEqual(self.payments()[0].amount_paid, 50)
+
+    def test_what_was_sent_is_kept(self):
+        self.payments()[0].unlink()
+        self.send()
+        with self.assertRaises(UserError):
+            self.payments()[0].unlink()
+
+    def test_no_payment_is_born_sent(self):
+        vals = {"entitlement_id": self.entitlements[0].id, "mpesa_state": "paid"}
+        with self.assertRaises(UserError):
+            self.env["g2p.payment"].create(vals)
+
+    def test_no_second_open_payment_for_an_entitlement(self):
+        vals = {
+            "entitlement_id": self.entitlements[0].id,
+            "cycle_id": self.cycle.id,
+            "amount_issued": 100,
+        }
+        with self.assertRaises(ValidationError):
+            self.env["g2p.payment"].create(vals)
+
+    def test_flags_of_a_batch_follow_from_its_payments(self):
+        batch = self.payments().batch_id
+        self.assertFalse(batch.batch_has_started)
+        for flag in ("batch_has_started", "batch_has_completed"):
+            with self.assertRaises(UserError):
+                batch.write({flag: True})
+        self.send()
+        self.assertTrue(batch.batch_has_started and batch.batch_has_completed)
+        self.assertEqual((batch.stats_paid_transactions, batch.stats_paid_amount), (2, 200))
+
+    def test_the_journal_is_append_only(self):
+        self.send()
+        attempt = self.env["g2p.payment.mpesa.attempt"].search([], limit=1)
+        for act in (lambda: attempt.write({"outcome": "paid"}), attempt.unlink, lambda: attempt.create({"kind": "login"})):
+            with self.assertRaises(UserError):
+                act()
+        for statement in ("UPDATE g2p_payment_mpesa_attempt SET outcome = 'x'", "DELETE FROM g2p_payment_mpesa_attempt"):
+            with self.assertRaisesRegex(Exception, "append-only"), self.env.cr.savepoint():
+                self.env.cr.execute(statement, log_exceptions=False)
+
+    def test_no_arrow_leads_back(self):
+        self.send()
+        payment = self.payments()[0]
+        with self.assertRaisesRegex(TransitionError, "paid.*ready"):
+            payment._mpesa_move(["paid"], "ready", [{"id": payment.id}])
+        moved = payment._mpesa_move(["ready"], "refused", [{"id": payment.id}])
+        with self.assertRaisesRegex(TransitionError, "paid.*refused"):
+            payment._mpesa_require(payment.ids, moved, "refused")

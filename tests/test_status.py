@@ -1,0 +1,199 @@
+from odoo.exceptions import UserError
+
+from .common import ProgramCase, phone
+
+
+class FullProfileCase(ProgramCase):
+    """A gateway with a status query that honours the idempotency key."""
+
+    PROFILE = "full"
+    PEOPLE = 4
+
+    def ask(self):
+        """The scheduled job, with every payment due."""
+        self.age("mpesa_next_check")
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.env.invalidate_all()
+
+    def age(self, column, interval="1 hour"):
+        """Move a moment of all payments into the past."""
+        self.env.flush_all()
+        self.env.cr.execute(f"UPDATE g2p_payment SET {column} = {column} - interval '{interval}'")  # noqa: S608
+        self.env.invalidate_all()
+
+    def attempts(self, kind):
+        return self.env["g2p.payment.mpesa.attempt"].search([("kind", "=", kind)])
+
+
+class TestStatus(FullProfileCase):
+    def test_taken_is_accepted_until_the_gateway_confirms_it(self):
+        self.prepare()
+        self.send()
+        self.assert_states(accepted=4)
+        self.assertEqual(set(self.payments().mapped("status")), {False})
+        self.ask()
+        self.assert_states(paid=4)
+        payment = self.payments()[0]
+        self.assertEqual((payment.state, payment.status, payment.status_is_final), ("reconciled", "paid", True))
+        self.assertEqual(payment.amount_paid, 100)
+        self.assertTrue(payment.mpesa_receipt)
+        self.assert_agrees()
+
+    def test_a_doubt_that_was_paid_ends_as_paid(self):
+        self.prepare()
+        self.fault(1, "late-taken", 2)
+        self.fault(2, "drop-taken")
+        self.send()
+        self.assert_states(accepted=2, doubt=2)
+        self.ask()
+        self.assert_states(paid=4)
+        self.assert_agrees()
+
+    def test_pending_is_asked_for_again_later_and_less_often(self):
+        self.prepare()
+        self.fault(1, "pending")
+        self.send()
+        self.ask()
+        self.assert_states(paid=3, accepted=1)
+        payment = self.payments()[1]
+        first = payment.mpesa_next_check
+        self.ask()
+        payment.invalidate_recordset()
+        self.assertEqual(payment.mpesa_checks, 2)
+        self.assertGreater(payment.mpesa_next_check, first)
+
+    def test_what_is_not_due_is_not_asked_for(self):
+        self.prepare()
+        self.fault(1, "pending")
+        self.send()
+        self.ask()
+        asked = len(self.attempts("status"))
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.assertEqual(len(self.attempts("status")), asked)
+
+    def test_failed_later_is_refused_and_may_be_prepared_again(self):
+        self.prepare()
+        self.fault(1, "fails-later", 0)
+        self.send()
+        self.ask()
+        self.assert_states(paid=3, refused=1)
+        self.assertEqual(self.payments()[1].mpesa_reason, "failed_later")
+        self.assert_agrees()
+
+    def test_never_seen_is_sent_again_with_the_same_reference_after_a_while(self):
+        self.prepare()
+        self.fault(1, "drop-not-taken", count=1)
+        self.send()
+        reference = self.payments()[1].mpesa_reference
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.age("mpesa_sent_at")
+        self.ask()
+        self.assert_states(paid=3, accepted=1)
+        self.ask()
+        self.assert_states(paid=4)
+        self.assertEqual(self.payments()[1].mpesa_reference, reference)
+        self.assert_agrees()
+
+    def test_never_seen_stays_a_doubt_where_the_key_is_not_honoured(self):
+        self.manager.honours_idempotency_key = False
+        self.prepare()
+        self.fault(1, "drop-not-taken", count=1)
+        self.send()
+        self.age("mpesa_sent_at")
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.assertEqual(self.gateway.ledger()["count"], 3)
+
+    def test_another_amount_at_the_gateway_is_a_doubt(self):
+        self.prepare()
+        self.send()
+        self.env.flush_all()
+        self.env.cr.execute("UPDATE g2p_payment SET amount_issued = 90 WHERE id = %s", [self.payments()[1].id])
+        self.env.invalidate_all()
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.assertEqual(self.payments()[1].mpesa_reason, "amount_differs")
+
+    def test_no_news_for_days_is_a_persons_task(self):
+        self.prepare()
+        self.fault(1, "pending")
+        self.send()
+        self.ask()
+        self.age("mpesa_sent_at", "8 days")
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.assertEqual(self.payments()[1].mpesa_reason, "no_news")
+
+    def test_a_wrong_status_address_is_not_taken_for_never_seen(self):
+        self.prepare()
+        self.fault(1, "drop-not-taken", count=1)
+        self.send()
+        self.manager.status_endpoint_url = self.gateway.url + "/nowhere"
+        self.age("mpesa_sent_at")
+        self.ask()
+        self.assert_states(accepted=3, doubt=1)
+
+    def test_one_failing_manager_does_not_stop_another(self):
+        self.prepare()
+        self.send()
+        broken = self.manager.copy({"password": "wrong", "batch_tag_ids": [(6, 0, self.manager.batch_tag_ids.ids)]})
+        self.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_manager_id = %s WHERE id = %s", [broken.id, self.payments()[0].id]
+        )
+        self.env.invalidate_all()
+        self.ask()
+        self.assert_states(paid=3, accepted=1)
+
+    def test_refresh_button_asks_now(self):
+        self.prepare()
+        self.send()
+        self.payments()[0].action_mpesa_refresh_status()
+        self.assert_states(paid=1, accepted=3)
+        self.payments().batch_id.action_mpesa_refresh_status()
+        self.assert_states(paid=4)
+
+    def test_refresh_button_says_when_the_gateway_is_away(self):
+        self.prepare()
+        self.send()
+        self.fault("login", "500")
+        with self.assertRaises(UserError):
+            self.payments().batch_id.action_mpesa_refresh_status()
+
+    def fault(self, who, kind, *args, **kwargs):
+        if isinstance(who, str):
+            return self.gateway.fault(who, kind, *args, **kwargs)
+        return super().fault(who, kind, *args, **kwargs)
+
+
+class TestLease(FullProfileCase):
+    def strand(self):
+        """Leave the second payment as a sender leaves it that dies."""
+        payment = self.payments()[1]
+        self.env.flush_all()
+        self.env["g2p.payment"]._mpesa_move(
+            ["ready"],
+            "sending",
+            [{"id": payment.id, "mpesa_reference": "ours", "account_number": phone(1)}],
+            new_claim={"token": "dead", "lease_seconds": 60, "user_id": self.env.uid},
+        )
+        return payment
+
+    def test_a_live_claim_is_left_alone(self):
+        self.prepare()
+        payment = self.strand()
+        self.ask()
+        self.assertEqual(payment.mpesa_state, "sending")
+
+    def test_a_dead_senders_claim_becomes_a_doubt_and_never_ready(self):
+        self.prepare()
+        payment = self.strand()
+        self.age("mpesa_lease_until")
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.env.invalidate_all()
+        self.assertEqual((payment.mpesa_state, payment.mpesa_reason), ("doubt", "sender_died"))
+        self.assertEqual(len(self.attempts("lease")), 1)
+        self.assertEqual(payment.batch_id.mpesa_doubt_count, 1)
+        self.send()
+        self.assertNotIn(phone(1), self.gateway.ledger()["paid"])

@@ -1,0 +1,144 @@
+from uuid import uuid4
+
+from odoo import _, api, fields, models
+from odoo.exceptions import AccessError, UserError, ValidationError
+
+from ..gateway.masking import mask_payee
+from ..models import const
+from ..models.own_cursor import durably
+
+
+class SettleWizard(models.TransientModel):
+    """A person of the finance group ends doubts, or writes off what was never sent."""
+
+    _name = "g2p.payment.mpesa.settle.wizard"
+    _description = "Settle M-Pesa Payments"
+
+    payment_ids = fields.Many2many("g2p.payment", string="Payments", readonly=True)
+    attempt_ids = fields.Many2many(
+        "g2p.payment.mpesa.attempt", string="What Was Tried", compute="_compute_attempt_ids"
+    )
+    count = fields.Integer("Number", compute="_compute_totals")
+    amount = fields.Monetary("Total", compute="_compute_totals")
+    currency_id = fields.Many2one("res.currency", compute="_compute_totals")
+    outcome = fields.Selection(
+        [
+            ("paid", "Paid: the gateway's records show it"),
+            ("not_paid", "Not paid: the gateway's records show that it is not"),
+            ("write_off", "Write off: was never sent, and shall not be"),
+        ],
+        required=True,
+    )
+    receipt = fields.Char(help="The gateway's transaction id, as on its statement.")
+    paid_on = fields.Datetime("Paid On", help="When the gateway paid, as on its statement.")
+    reason = fields.Char(help="How you know. It is kept in the journal.")
+    key = fields.Char(default=lambda self: str(uuid4()), readonly=True)
+
+    @api.model
+    def default_get(self, fields_list):
+        values = super().default_get(fields_list)
+        if self.env.context.get("active_model") == "g2p.payment" and "payment_ids" in fields_list:
+            values["payment_ids"] = [fields.Command.set(self.env.context.get("active_ids", []))]
+        return values
+
+    @api.depends("payment_ids")
+    def _compute_attempt_ids(self):
+        for wizard in self:
+            wizard.attempt_ids = wizard.payment_ids.mpesa_attempt_ids
+
+    @api.depends("payment_ids")
+    def _compute_totals(self):
+        for wizard in self:
+            wizard.count = len(wizard.payment_ids)
+            wizard.amount = sum(wizard.payment_ids.mapped("amount_issued"))
+            wizard.currency_id = wizard.payment_ids[:1].currency_id
+
+    def action_settle(self):
+        """Settle all of the payments, or none.
+
+        :raise AccessError: not a person of the finance group.
+        :raise UserError: the person sent one of them, or one is not in the state for it.
+        """
+        self.ensure_one()
+        self._check_person()
+        self._check_evidence()
+        durably(self.env, self._settle)
+        self.env.invalidate_all()
+        return {"type": "ir.actions.act_window_close"}
+
+    def _check_person(self):
+        if not self.env.user.has_group(const.FINANCE):
+            raise AccessError(_("Payments are settled by people of the finance group."))
+        payments = self.payment_ids.sudo()
+        sent = payments.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment")
+        if self.env.user in payments.mpesa_sender_id | sent.user_id and self.outcome != "write_off":
+            raise UserError(_("You have sent one of these payments yourself. Somebody else must settle it."))
+
+    def _check_evidence(self):
+        if self.outcome == "paid" and not (self.receipt and self.paid_on):
+            raise ValidationError(_("Give the receipt and the day on which it was paid."))
+        if self.outcome == "paid" and len(self.payment_ids) > 1:
+            raise ValidationError(_("A receipt is for one payment: settle paid ones one by one."))
+        if self.outcome != "paid" and not self.reason:
+            raise ValidationError(_("Give a reason."))
+
+    def _settle(self, own):
+        payments = own["g2p.payment"].browse(self.payment_ids.ids)
+        journal = own["g2p.payment.mpesa.attempt"]
+        # Written already, and only the connection was lost.
+        if journal.search_count([("key", "=", f"{self.key}-{payments[:1].id}")], limit=1):
+            return
+        sources, target = {
+            "paid": ([const.DOUBT], const.PAID),
+            "not_paid": ([const.DOUBT], const.REFUSED),
+            "write_off": ([const.READY], const.REFUSED),
+        }[self.outcome]
+        moved = payments._mpesa_move(sources, target, self._rows(payments), confirmed=True)
+        payments._mpesa_require(payments.ids, moved, target)
+        if self.outcome == "paid":
+            payments._mpesa_paid_on(self.paid_on)
+        journal._record([self._journal_row(own, payment) for payment in payments])
+        payments.batch_id._mpesa_refresh_figures()
+        self._tell(payments)
+
+    def _rows(self, payments):
+        reason = {"paid": "settled_paid", "not_paid": "settled_not_paid", "write_off": "written_off"}
+        return [
+            {
+                "id": payment.id,
+                "mpesa_reason": reason[self.outcome],
+                "mpesa_words": self.reason or None,
+                "mpesa_receipt": self.receipt or None,
+            }
+            for payment in payments
+        ]
+
+    def _journal_row(self, own, payment):
+        words = f"{self.receipt} {fields.Datetime.to_string(self.paid_on)}" if self.outcome == "paid" else ""
+        return {
+            "key": f"{self.key}-{payment.id}",
+            "kind": "decision",
+            "manager_id": payment.mpesa_manager_id.id,
+            "payment_id": payment.id,
+            "batch_id": payment.batch_id.id or None,
+            "reference": payment.mpesa_reference or None,
+            "payee": mask_payee(payment.account_number),
+            "amount": payment.amount_issued,
+            "started": own.cr.now(),
+            "outcome": self.outcome,
+            "words": " ".join(filter(None, (words, self.reason))),
+            "user_id": self.env.uid,
+        }
+
+    def _tell(self, payments):
+        outcome = dict(self._fields["outcome"]._description_selection(self.env))[self.outcome]
+        for batch in payments.batch_id:
+            own = payments.filtered(lambda payment, batch=batch: payment.batch_id == batch)
+            body = _(
+                "%(count)s payments settled by %(person)s. %(outcome)s. %(reason)s",
+                count=len(own),
+                person=self.env.user.name,
+                outcome=outcome,
+                reason=self.reason or self.receipt,
+            )
+            batch._message_log(body=body)
