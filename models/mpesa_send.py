@@ -2,7 +2,7 @@ from odoo import _, fields, models
 
 from . import const
 from .dispatch import PASSES, Dispatch
-from .own_cursor import durably
+from .own_cursor import durably, own_transaction
 from .payment import NOW, check_access
 
 # A web request sends at most so many payments, and begins none after so many seconds.
@@ -155,6 +155,11 @@ class MpesaSend(models.Model):
     # What people are told
 
     def _outcome_notification(self, batches, result):
+        # The caller's transaction sees what there was before it was sent.
+        with own_transaction(self.env) as own:
+            return self.with_env(own)._describe_outcome(batches.with_env(own), result)
+
+    def _describe_outcome(self, batches, result):
         totals = self._totals(batches)
         sent = result.counts.get(const.PAID, 0) + result.counts.get(const.ACCEPTED, 0)
         refused, doubt = result.counts.get(const.REFUSED, 0), result.counts.get(const.DOUBT, 0)
