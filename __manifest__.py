@@ -15,6 +15,7 @@
         "data/ir_cron.xml",
         "views/attempt.xml",
         "views/manager.xml",
+        "views/send.xml",
         "views/settle.xml",
         "views/payment.xml",
         "views/payment_batch.xml",

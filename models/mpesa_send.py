@@ -1,5 +1,6 @@
 from odoo import _, fields, models
 
+from ..gateway.errors import GatewayError
 from . import const
 from .dispatch import PASSES, Dispatch
 from .own_cursor import durably, own_transaction
@@ -25,11 +26,14 @@ class MpesaSend(models.Model):
     def send_payments(self, batches):
         """Send the ready payments of ``batches``: a handful at once, more by jobs.
 
-        :return: a client action that shows a notification.
+        :return: a client action: a notification, or the question what to do about a float that is too small.
         :raise AccessError: the user may not write payments.
         """
         self._require_sender(batches)
         ready = self._ready_counts(batches)
+        question = None if self.env.context.get("mpesa_float_seen") else self._float_question(batches, ready)
+        if question:
+            return question
         if sum(ready.values()) > MOST_IN_REQUEST:
             return self._send_by_jobs(batches, ready)
         if not batches:
@@ -72,6 +76,61 @@ class MpesaSend(models.Model):
         finally:
             durably(self.env, lambda own: own["g2p.cycle"].browse(batch.cycle_id.id)._mpesa_unlock())
         return f"{result.counts} {result.stopped}".strip()
+
+    # The float
+
+    def _float_question(self, batches, ready):
+        """A dialogue if the gateway says that its float is smaller than what is to be sent, or None."""
+        if not ready or not self.balance_endpoint_url:
+            return None
+        amount = self._ready_amount(batches)
+        balance = self._mpesa_balance()
+        if balance is None or balance >= amount:
+            return None
+        wizard = self.env["g2p.payment.mpesa.send.wizard"].create(
+            {
+                "manager_id": self.id,
+                "batch_ids": [fields.Command.set(batches.ids)],
+                "count": sum(ready.values()),
+                "amount": amount,
+                "balance": balance,
+            }
+        )
+        return {
+            "type": "ir.actions.act_window",
+            "name": _("The Float Is Too Small"),
+            "res_model": wizard._name,
+            "res_id": wizard.id,
+            "view_mode": "form",
+            "views": [(False, "form")],
+            "target": "new",
+        }
+
+    def _ready_amount(self, batches):
+        groups = self.env["g2p.payment"]._read_group(
+            [
+                ("batch_id", "in", batches.ids),
+                ("mpesa_state", "=", const.READY),
+                ("mpesa_manager_id", "=", self.id),
+            ],
+            [],
+            ["amount_issued:sum"],
+        )
+        return groups[0][0]
+
+    def _mpesa_balance(self):
+        """The float as the gateway has it, or None where it does not say. Recorded in the journal."""
+        journal = self.env["g2p.payment.mpesa.attempt"]
+        rows = []
+        try:
+            with self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client:
+                return client.balance()
+        except GatewayError:
+            # What is wrong with the gateway is told by the sending itself.
+            return None
+        finally:
+            rows = [row | {"manager_id": self.id} for row in rows]
+            durably(self.env, lambda own: own[journal._name]._record(rows))
 
     # By jobs
 

@@ -1,1 +1,2 @@
+from . import send
 from . import settle

@@ -1,0 +1,248 @@
+from datetime import timedelta
+
+from odoo import fields
+from odoo.exceptions import AccessError
+from odoo.tests import new_test_user
+
+from ..models import const
+from .common import ProgramCase, phone
+
+
+class TestStop(ProgramCase):
+    """It is us, or the gateway: the rest is not tried."""
+
+    def reason(self):
+        batch = self.payments().batch_id
+        batch.invalidate_recordset()
+        return batch.mpesa_reason
+
+    def test_an_empty_float_stops_the_batch_and_calls_finance(self):
+        self.manager.balance_endpoint_url = False
+        finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")
+        self.prepare()
+        self.gateway.settings(float=350)
+        message = self.send()
+        self.assert_states(paid=3, ready=7)
+        self.assertEqual(self.reason(), "float")
+        activity = self.payments().batch_id.activity_ids
+        self.assertEqual(activity.user_id, finance)
+        self.assertIn("account balance not enough", activity.note)
+        self.assertIn("float", message)
+        self.send()
+        self.assertEqual(len(self.payments().batch_id.activity_ids), 1)
+        self.gateway.settings(float=100000)
+        self.send()
+        self.assert_states(paid=10)
+        self.assertFalse(self.reason())
+        self.assert_agrees()
+
+    def test_a_wrong_payment_address_stops_and_nobody_is_in_doubt(self):
+        self.manager.payment_endpoint_url = self.gateway.url + "/nowhere"
+        self.prepare()
+        self.send()
+        self.assert_states(ready=10)
+        self.assertEqual(self.reason(), "setup")
+
+    def test_a_gateway_that_is_away_at_the_start_stops_at_once(self):
+        self.prepare()
+        self.gateway.kill()
+        self.addCleanup(lambda: self.gateway.running or self.gateway.restart())
+        self.send()
+        self.assert_states(ready=10)
+        self.assertEqual(self.reason(), "unreachable")
+        self.gateway.restart()
+        self.send()
+        self.assert_states(paid=10)
+        self.assert_agrees()
+
+    def test_a_gateway_that_talks_nonsense_leaves_few_in_doubt(self):
+        self.prepare()
+        self.gateway.fault("*", "html-503-taken")
+        self.send()
+        self.assert_states(doubt=3, ready=7)
+        self.assertEqual(self.reason(), "circuit")
+        self.assert_agrees()
+
+    def test_doubts_between_answers_do_not_stop(self):
+        self.prepare()
+        for number in (1, 2, 4, 5, 7, 8):
+            self.fault(number, "reset-taken")
+        self.send()
+        self.assert_states(doubt=6, paid=4)
+        self.assert_agrees()
+
+    def test_an_expired_token_is_renewed_and_nothing_is_paid_twice(self):
+        self.prepare()
+        self.fault(4, "token-expired")
+        self.send()
+        self.assert_states(paid=10)
+        self.assert_agrees()
+
+    def test_one_login_serves_the_batch(self):
+        self.manager.balance_endpoint_url = False
+        self.prepare()
+        self.send()
+        logins = self.env["g2p.payment.mpesa.attempt"].search_count([("kind", "=", "login")])
+        self.assertEqual(logins, 1)
+
+    def test_a_closed_entitlement_is_not_paid(self):
+        self.prepare()
+        self.entitlements[2].state = "cancelled"
+        self.send()
+        self.assert_states(paid=9, ready=1)
+        self.assertEqual(self.payments()[2].mpesa_reason, "entitlement_closed")
+        self.assertNotIn(phone(2), self.gateway.ledger()["paid"])
+
+    def test_two_people_with_one_phone_are_paid_one_after_the_other(self):
+        for person in self.people[:5]:
+            person.phone = f"+{phone(0)}"
+        self.prepare()
+        self.send()
+        self.assert_states(paid=10)
+        self.assertEqual(self.gateway.requests()["in_flight"]["largest_to_one_payee"], 1)
+        self.assert_agrees()
+
+    def test_payments_of_another_manager_are_left_alone(self):
+        self.prepare()
+        self.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = NULL, mpesa_manager_id = NULL WHERE id = %s",
+            [self.payments()[0].id],
+        )
+        self.env.invalidate_all()
+        self.send()
+        self.assertEqual(self.payments()[0].state, "issued")
+        self.assertEqual(self.gateway.ledger()["count"], 9)
+
+    def test_the_upstream_button_sends_one_payment(self):
+        self.prepare()
+        self.env.flush_all()
+        self.payments()[3].send_payment()
+        self.assert_states(paid=1, ready=9)
+        self.assertEqual(self.payments()[3].mpesa_state, "paid")
+
+
+class TestFloatQuestion(ProgramCase):
+    def test_a_small_float_is_a_question_before_anything_is_sent(self):
+        self.prepare()
+        self.gateway.settings(float=350)
+        self.env.flush_all()
+        action = self.cycle.send_payment()
+        self.assertEqual(action["res_model"], "g2p.payment.mpesa.send.wizard")
+        self.assert_states(ready=10)
+        wizard = self.env[action["res_model"]].browse(action["res_id"])
+        self.assertEqual((wizard.count, wizard.amount, wizard.balance), (10, 1000, 350))
+        wizard.action_send()
+        self.assert_states(paid=3, ready=7)
+        self.assert_agrees()
+
+    def test_a_float_that_is_enough_is_no_question(self):
+        self.prepare()
+        self.send()
+        self.assert_states(paid=10)
+
+
+class TestJobs(ProgramCase):
+    """More than a handful is sent by jobs; here one is run as the runner would."""
+
+    PEOPLE = 26
+
+    def jobs(self):
+        return self.env["queue.job"].search([("identity_key", "=like", "mpesa-send-%")])
+
+    def run_job(self, job):
+        batch = self.payments().batch_id
+        self.env.flush_all()
+        self.manager.with_context(job_uuid=job.uuid)._send_payments_job(batch, 500)
+        self.env.cr.execute("UPDATE queue_job SET state = 'done' WHERE id = %s", [job.id])
+        self.env.invalidate_all()
+
+    def test_a_click_queues_once_and_locks_the_cycle(self):
+        self.prepare()
+        message = self.send()
+        self.assertIn("26 payments are on their way", message)
+        self.assertEqual(len(self.jobs()), 1)
+        self.assertEqual(self.jobs().channel, "root.mpesa")
+        self.assertTrue(self.cycle.locked)
+        self.assertIn("being sent already", self.send())
+        self.assertEqual(len(self.jobs()), 1)
+        self.assert_states(ready=26)
+
+    def test_the_job_sends_and_frees_the_cycle(self):
+        self.prepare()
+        self.send()
+        self.env.cr.execute("UPDATE queue_job SET state = 'started'")
+        self.run_job(self.jobs())
+        self.assert_states(paid=26)
+        self.assertFalse(self.cycle.locked)
+        self.assertFalse(self.payments().batch_id.mpesa_wanted_by_id)
+        job = self.env["g2p.payment.mpesa.attempt"].search([("kind", "=", "payment")], limit=1).job_uuid
+        self.assertEqual(job, self.jobs().uuid)
+        self.assert_agrees()
+
+    def test_a_job_run_again_sends_nothing_again(self):
+        self.prepare()
+        self.send()
+        self.run_job(self.jobs())
+        self.run_job(self.jobs())
+        self.assertEqual(self.gateway.ledger()["count"], 26)
+
+    def test_what_a_failed_job_leaves_is_queued_again_for_the_same_person(self):
+        person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        self.prepare()
+        self.cycle.with_user(person).send_payment()
+        self.env.flush_all()
+        self.env.cr.execute("UPDATE queue_job SET state = 'failed'")
+        self.env.invalidate_all()
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        pending = self.jobs().filtered(lambda job: job.state == "pending")
+        self.assertEqual(pending.user_id, person)
+
+    def test_a_gateway_that_is_away_is_left_in_peace_by_jobs(self):
+        self.prepare()
+        self.send()
+        self.gateway.fault("login", "500")
+        self.run_job(self.jobs())
+        self.assertGreater(self.manager.mpesa_hold_until, fields.Datetime.now())
+        self.gateway.clear_faults()
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
+        self.run_job(self.jobs())
+        self.assert_states(ready=26)
+        self.manager.mpesa_hold_until -= timedelta(hours=1)
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_job(self.jobs().filtered(lambda job: job.state == "pending"))
+        self.assert_states(paid=26)
+        self.assertFalse(self.manager.mpesa_hold_until)
+
+    def test_wrong_credentials_wait_for_a_person_and_not_for_the_clock(self):
+        self.manager.password = "wrong"
+        self.prepare()
+        self.send()
+        self.run_job(self.jobs())
+        self.assertFalse(self.payments().batch_id.mpesa_wanted_by_id)
+        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
+
+
+class TestRights(ProgramCase):
+    PEOPLE = 2
+
+    def user(self, group):
+        groups = "base.group_user" + (f",{group}" if group else "")
+        return new_test_user(self.env, f"user-{group or 'none'}", groups=groups)
+
+    def test_who_may_prepare_and_send(self):
+        self.prepare()
+        batch = self.payments().batch_id
+        for group in (const.FINANCE, "g2p_programs.g2p_program_validator", "g2p_registry_base.group_g2p_registrar", ""):
+            user = self.user(group)
+            with self.assertRaises(AccessError, msg=group):
+                self.manager.with_user(user).send_payments(batch.with_user(user))
+            with self.assertRaises(AccessError, msg=group):
+                self.manager.with_user(user)._send_payments(batch.with_user(user))
+        self.assert_states(ready=2)
+        user = self.user(const.PROGRAM_MANAGER)
+        self.cycle.with_user(user).send_payment()
+        self.assert_states(paid=2)
+        self.assertEqual(self.payments().mpesa_sender_id, user)
