@@ -71,6 +71,9 @@ REASONS = [
     ("amount_differs", "The gateway has another amount for this reference"),
     ("sender_died", "The sender stopped before it could record the outcome"),
     ("no_news", "The gateway has not said for days how it went"),
+    # Not known of payments that an earlier module made.
+    ("stuck_before", "The earlier module had begun this batch, and nobody knows whether this was paid"),
+    ("duplicate_before", "The earlier module made another payment for this entitlement, so this one is kept back"),
     # Settled by a person.
     ("written_off", "Written off before it was ever sent"),
     ("settled_paid", "Settled by hand: paid"),

@@ -50,6 +50,12 @@ class Payment(models.Model):
     mpesa_next_check = fields.Datetime("Next Status Query", readonly=True, copy=False)
     mpesa_checks = fields.Integer("Status Queries", readonly=True, copy=False)
     mpesa_attempt_ids = fields.One2many("g2p.payment.mpesa.attempt", "payment_id", "Attempts", readonly=True)
+    mpesa_duplicate = fields.Boolean(
+        "Prepared Twice",
+        readonly=True,
+        copy=False,
+        help="The earlier module made more than one payment for this entitlement, and this one is not the first.",
+    )
 
     # Not written by hand, whatever the role, once the payment was ever claimed.
     FIXED_BY_CLAIM = {
@@ -71,7 +77,7 @@ class Payment(models.Model):
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_reference_uniq
                 ON g2p_payment (mpesa_reference) WHERE mpesa_reference IS NOT NULL;
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_open_uniq
-                ON g2p_payment (entitlement_id) WHERE mpesa_state <> 'refused';
+                ON g2p_payment (entitlement_id) WHERE mpesa_state <> 'refused' AND mpesa_duplicate IS NOT true;
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_in_flight_uniq
                 ON g2p_payment (mpesa_manager_id, account_number) WHERE mpesa_state = 'sending';
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_batch_idx
@@ -301,7 +307,7 @@ class Payment(models.Model):
                     " by hand. Send it, refresh its status, or settle its doubt."
                 )
             )
-        if by_hand & self.FIXED_BY_CLAIM and any(ours.mapped("mpesa_reference")):
+        if by_hand & self.FIXED_BY_CLAIM and ours._mpesa_was_sent():
             raise UserError(
                 _(
                     "This payment has been sent, so its amount, payee and batch stay as they went out. "
@@ -309,8 +315,12 @@ class Payment(models.Model):
                 )
             )
 
+    def _mpesa_was_sent(self):
+        """Those that went out or may have. Those that the earlier module sent have no reference."""
+        return self.sudo().filtered(lambda p: p.mpesa_reference or p.mpesa_state in (const.PAID, const.DOUBT))
+
     def unlink(self):
-        if any(self.sudo().mapped("mpesa_reference")):
+        if self._mpesa_was_sent():
             raise UserError(_("A payment that was ever sent is kept. Nobody can delete it."))
         batches = self.batch_id
         result = super().unlink()

@@ -156,7 +156,8 @@ FIGURES = """
             count(*) FILTER (WHERE mpesa_state IN ('sending', 'accepted')) AS under_way,
             count(*) FILTER (WHERE mpesa_state = 'doubt') AS doubt,
             coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'doubt'), 0) AS doubt_amount,
-            coalesce(bool_or(mpesa_reference IS NOT NULL), false) AS started
+            -- What an earlier module sent has no reference.
+            coalesce(bool_or(mpesa_reference IS NOT NULL OR mpesa_state IN ('paid', 'doubt')), false) AS started
         FROM g2p_payment
         WHERE batch_id = ANY(%s) AND mpesa_state IS NOT NULL
         GROUP BY batch_id
