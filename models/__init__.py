@@ -9,3 +9,4 @@ from . import payment
 from . import payment_batch
 from . import cycle
 from . import attempt
+from . import module

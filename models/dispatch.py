@@ -77,6 +77,8 @@ class Dispatch:
     def __init__(self, manager, batches, seconds=None, most=None, by_job=False, payments=None):
         self.env = manager.env
         self.manager = manager
+        # Read now: the caller's cursor may be lost while money is on its way.
+        self._confirms_later = bool(manager.status_endpoint_url)
         self.batch_ids = batches.ids
         self.payment_ids = payments and payments.ids
         self.result = Result()
@@ -338,7 +340,7 @@ class Dispatch:
         reason = words = None
         try:
             client.deposit(item.order)
-            state = const.ACCEPTED if self.manager.status_endpoint_url else const.PAID
+            state = const.ACCEPTED if self._confirms_later else const.PAID
             self._in_a_row = 0
         except errors.Refused as error:
             state, reason, words = const.REFUSED, error.reason, error.message

@@ -35,13 +35,21 @@ class MpesaStatus(models.Model):
         durably(self.env, expire_leases)
         for manager in self.sudo().search([]):
             try:
-                manager._mpesa_refresh_status()
-            except errors.GatewayError as error:
-                _logger.warning("Status of manager %s: %s %s", manager.id, error.reason, error.message)
-            durably(self.env, lambda own, manager=manager: give_up(own, manager.id))
-            manager._mpesa_sweep()
+                manager._mpesa_look_after()
+            except Exception:
+                # The edge of the job: whatever is wrong with one manager, the others go on.
+                _logger.exception("The status of manager %s could not be refreshed", manager.id)
         locked = self.env["g2p.cycle"].sudo().search([("mpesa_locked", "=", True)])
         durably(self.env, lambda own: own["g2p.cycle"].browse(locked.ids)._mpesa_unlock())
+
+    def _mpesa_look_after(self):
+        """One manager's part of the scheduled job; each step is committed on its own."""
+        try:
+            self._mpesa_refresh_status()
+        except errors.GatewayError as error:
+            _logger.warning("Manager %s cannot ask its gateway: %s", self.id, error.message)
+        durably(self.env, lambda own: give_up(own, self.id))
+        durably(self.env, lambda own: self.with_env(own)._mpesa_sweep())
 
     def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN):
         """Ask the gateway for payments that are accepted or in doubt, those that are due first.

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 
 import psycopg2
+import psycopg2.pool
 from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED, TRANSACTION_STATUS_IDLE
 
 from odoo import api
@@ -17,8 +18,8 @@ LOCK_TIMEOUT = 4000
 # Seconds before each further try; PostgreSQL may be restarting.
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 
-# The connection was lost, or somebody held a row for too long. Both pass.
-PASSING = (psycopg2.OperationalError, psycopg2.InterfaceError)
+# The connection was lost, somebody held a row for too long, or there is no connection to be had. All pass.
+PASSING = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.pool.PoolError)
 
 
 @contextmanager

@@ -319,6 +319,9 @@ class Payment(models.Model):
         """Those that went out or may have. Those that the earlier module sent have no reference."""
         return self.sudo().filtered(lambda p: p.mpesa_reference or p.mpesa_state in (const.PAID, const.DOUBT))
 
+    def _mpesa_was_claimed(self):
+        return bool(self.mpesa_reference) or self.mpesa_state not in (False, const.READY)
+
     def unlink(self):
         if self._mpesa_was_sent():
             raise UserError(_("A payment that was ever sent is kept. Nobody can delete it."))

@@ -140,7 +140,7 @@ class TestNaiveSender(ProgramCase):
         wizard = self.env["g2p.assign.payments.batch.wizard"].with_context(
             active_ids=payments.ids, active_model="g2p.payment"
         )
-        wizard.create({"cycle_id": self.cycle.id}).assign_payment()
+        wizard.create({}).assign_payment()
         self.send()
         self.assert_states(paid=10)
         self.assert_agrees()

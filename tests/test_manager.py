@@ -1,0 +1,203 @@
+from odoo.exceptions import ValidationError
+from odoo.tests import TransactionCase
+from odoo.tools import mute_logger
+
+from ..models.mpesa_manager import PASSWORD_SHOWN, url_problem
+from .common import MANAGER, enter_test_mode, make_program, manager_vals, phone
+
+
+class FakeUrls:
+    """A set-up of which nothing is ever called."""
+
+    urls = {
+        name: f"https://gateway.example.org/{name}"
+        for name in ("login", "deposit", "balance", "status", "statement")
+    }
+
+
+class ManagerCase(TransactionCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.env.user.company_id.country_id = cls.env.ref("base.ke")
+        cls.vals = manager_vals(FakeUrls)
+        cls.program, cls.manager = make_program(cls.env, cls.vals)
+
+    def person(self, **vals):
+        return self.env["res.partner"].create({"name": "Person", "is_registrant": True, **vals})
+
+    def payee(self, person):
+        self.env.invalidate_all()
+        return self.manager._mpesa_payees(person).get(person.id)
+
+
+class TestSetUp(ManagerCase):
+    def test_it_is_offered_to_programs_and_is_the_programs_manager(self):
+        choices = self.env["g2p.program.payment.manager"]._selection_manager_ref_id()
+        self.assertIn((MANAGER, "M-Pesa"), choices)
+        self.assertEqual(self.program.get_manager(self.program.MANAGER_PAYMENT), self.manager)
+
+    def test_addresses(self):
+        good = (
+            "https://gateway.example.org/api/login",
+            "http://127.0.0.1:8080/login",
+            "http://localhost/login",
+            "http://10.1.2.3/login",
+            "http://[::1]:80/login",
+        )
+        bad = {
+            "gateway.example.org/login": "relative",
+            "ftp://gateway.example.org": "relative",
+            "https://": "relative",
+            "https://host:port/": "relative",
+            " https://gateway.example.org": "relative",
+            "https://user:word@gateway.example.org/": "credentials",
+            "http://gateway.example.org/login": "insecure",
+            "http://8.8.8.8/login": "insecure",
+        }
+        for url in good:
+            self.assertIsNone(url_problem(url), url)
+        for url, problem in bad.items():
+            self.assertEqual(url_problem(url), problem, url)
+            with self.assertRaises(ValidationError):
+                self.manager.payment_endpoint_url = url
+
+    def test_numbers(self):
+        for vals in (
+            {"api_timeout": 0},
+            {"api_timeout": 121},
+            {"min_amount": -1},
+            {"min_amount": 100, "max_amount": 50},
+            {"payee_id_type": "reg_id"},
+        ):
+            with self.assertRaises(ValidationError):
+                self.manager.write(vals)
+
+    def test_a_password_is_required_and_kept_when_the_form_is_saved(self):
+        with self.assertRaises(ValidationError):
+            self.env[MANAGER].create({**self.vals, "program_id": self.program.id, "password": False})
+        self.manager.password = PASSWORD_SHOWN
+        self.assertEqual(self.manager.sudo().secret, "sandbox-secret")
+        self.manager.password = "another"
+        self.assertEqual(self.manager.sudo().secret, "another")
+        self.assertEqual(self.manager.password, PASSWORD_SHOWN)
+
+    def test_the_scheduled_job_goes_on_for_ever(self):
+        cron = self.env.ref("g2p_payment_simple_mpesa.cron_refresh")
+        self.assertTrue(cron.active)
+        if "numbercall" in cron:
+            self.assertEqual(cron.numbercall, -1)
+
+
+class TestPayee(ManagerCase):
+    def test_phone_as_people_write_it(self):
+        for text in ("+254700000001", "0700 000 001", "254700000001", "+254 (700) 000-001"):
+            self.assertEqual(self.payee(self.person(phone=text)), phone(1), text)
+
+    def test_what_is_no_phone_number(self):
+        for text in (False, "", "none", "12", "+254", "0700 000 001 002 003"):
+            self.assertIsNone(self.payee(self.person(phone=text)), text)
+
+    def test_the_numbers_own_country_counts(self):
+        uganda = self.env.ref("base.ug")
+        person = self.person(phone_number_ids=[(0, 0, {"phone_no": "0772123456", "country_id": uganda.id})])
+        self.assertEqual(self.payee(person), "256772123456")
+
+    def test_a_disabled_number_is_not_paid_even_where_it_still_stands_as_the_phone(self):
+        person = self.person(phone_number_ids=[(0, 0, {"phone_no": f"+{phone(7)}"})])
+        person.phone = f"+{phone(7)}"
+        person.phone_number_ids.disabled = "2026-01-01"
+        self.assertIsNone(self.payee(person))
+
+    def test_the_newest_of_several_numbers(self):
+        person = self.person(
+            phone_number_ids=[
+                (0, 0, {"phone_no": f"+{phone(1)}", "date_collected": "2026-02-01"}),
+                (0, 0, {"phone_no": f"+{phone(2)}", "date_collected": "2026-01-01"}),
+            ]
+        )
+        self.assertEqual(self.payee(person), phone(1))
+
+    def test_email(self):
+        self.manager.payee_id_type = "email"
+        self.assertEqual(self.payee(self.person(email="Ann@Example.org")), "ann@example.org")
+        self.assertIsNone(self.payee(self.person()))
+
+    def test_bank_account_number(self):
+        self.manager.payee_id_type = "bank_acc_no"
+        person = self.person(bank_ids=[(0, 0, {"acc_number": " 0011 "}), (0, 0, {"acc_number": "0022"})])
+        self.assertEqual(self.payee(person), "0011")
+        self.assertIsNone(self.payee(self.person()))
+
+    @mute_logger("odoo.addons.g2p_bank.models.res_partner_bank")
+    def test_iban_where_one_account_has_none(self):
+        self.manager.payee_id_type = "bank_acc_iban"
+        kenya, germany = self.env.ref("base.ke"), self.env.ref("base.de")
+        banks = self.env["res.bank"].create(
+            [
+                {"name": "Nairobi", "country": kenya.id, "bic": "01"},
+                {"name": "Berlin", "country": germany.id, "bic": "37040044"},
+            ]
+        )
+        person = self.person(
+            bank_ids=[
+                (0, 0, {"acc_number": "0011", "bank_id": banks[0].id}),
+                (0, 0, {"acc_number": "0532013000", "bank_id": banks[1].id}),
+            ]
+        )
+        self.assertEqual(self.payee(person), "DE89370400440532013000")
+
+    def test_registered_id_of_the_right_type(self):
+        card, other = (self.env["g2p.id.type"].create({"name": name}) for name in ("Wallet", "Voter"))
+        self.manager.write({"payee_id_type": "reg_id", "reg_id_type_for_payee_id": card.id})
+        person = self.person(reg_ids=[(0, 0, {"id_type": other.id, "value": "V1"})])
+        self.assertIsNone(self.payee(person))
+        person.reg_ids = [(0, 0, {"id_type": card.id, "value": "W1", "status": "valid"})]
+        self.assertEqual(self.payee(person), "W1")
+        person.reg_ids.filtered(lambda reg_id: reg_id.id_type == card).expiry_date = "2020-01-01"
+        self.assertIsNone(self.payee(person))
+
+    def test_one_bad_payee_does_not_stop_the_others(self):
+        people = self.person(phone="x") | self.person(phone=f"+{phone(1)}")
+        self.assertEqual(self.manager._mpesa_payees(people), {people[1].id: phone(1)})
+
+
+class TestProblem(ManagerCase):
+    def test_what_keeps_a_payment_from_going_out(self):
+        self.manager.write({"min_amount": 10, "max_amount": 1000})
+        for amount, payee, problem in (
+            (100, "p", None),
+            (10, "p", None),
+            (1000, "p", None),
+            (100.0, "p", None),
+            (99.75, "p", "not_whole"),
+            (99.99, "p", "not_whole"),
+            (0, "p", "not_positive"),
+            (-5, "p", "not_positive"),
+            (9, "p", "below_minimum"),
+            (1001, "p", "above_maximum"),
+            (100, None, "no_payee"),
+        ):
+            self.assertEqual(self.manager._mpesa_problem(amount, payee), problem, (amount, payee))
+        self.assertEqual(self.manager._mpesa_problem(100, "p", "cancelled"), "entitlement_closed")
+
+    def test_no_most_amount_means_no_limit(self):
+        self.assertIsNone(self.manager._mpesa_problem(10**9, "p"))
+
+
+class TestViews(ManagerCase):
+    def test_every_view_opens(self):
+        enter_test_mode(self)
+        models = (MANAGER, "g2p.payment", "g2p.payment.batch", "g2p.cycle", "g2p.payment.mpesa.attempt")
+        for model in models:
+            for view_type in ("list" if "list" in dict(self.env["ir.ui.view"]._fields["type"].selection) else "tree",
+                              "form", "search"):
+                self.assertTrue(self.env[model].get_view(view_type=view_type)["arch"], (model, view_type))
+        for model in ("g2p.payment.mpesa.settle.wizard", "g2p.payment.mpesa.send.wizard"):
+            self.assertTrue(self.env[model].get_view(view_type="form")["arch"])
+
+    def test_nothing_of_the_managers_form_is_lost(self):
+        arch = self.env[MANAGER].get_view(self.env[MANAGER].get_manager_view_id(), "form")["arch"]
+        for part in ("button_box", "tagconfig", "batch_tag_ids", "create_batch", "payment_endpoint_url", "password"):
+            self.assertIn(f'name="{part}"', arch)
+        self.assertIn('password="', arch)
