@@ -91,6 +91,12 @@ class ProgramCase(GatewayProcessCase):
         self.env.invalidate_all()
         return self.notification["message"]
 
+    def run_cron(self):
+        """What the scheduled job does every five minutes."""
+        self.env.flush_all()
+        self.env[MANAGER]._cron_mpesa_refresh()
+        self.env.invalidate_all()
+
     def payments(self):
         payments = self.env["g2p.payment"].search([("cycle_id", "=", self.cycle.id)])
         return payments.sorted(lambda payment: (payment.partner_id.id, payment.id))

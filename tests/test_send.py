@@ -194,7 +194,7 @@ class TestJobs(ProgramCase):
         self.env.flush_all()
         self.env.cr.execute("UPDATE queue_job SET state = 'failed'")
         self.env.invalidate_all()
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         pending = self.jobs().filtered(lambda job: job.state == "pending")
         self.assertEqual(pending.user_id, person)
 
@@ -205,12 +205,12 @@ class TestJobs(ProgramCase):
         self.run_job(self.jobs())
         self.assertGreater(self.manager.mpesa_hold_until, fields.Datetime.now())
         self.gateway.clear_faults()
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
         self.run_job(self.jobs())
         self.assert_states(ready=26)
         self.manager.mpesa_hold_until -= timedelta(hours=1)
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         self.run_job(self.jobs().filtered(lambda job: job.state == "pending"))
         self.assert_states(paid=26)
         self.assertFalse(self.manager.mpesa_hold_until)
@@ -221,7 +221,7 @@ class TestJobs(ProgramCase):
         self.send()
         self.run_job(self.jobs())
         self.assertFalse(self.payments().batch_id.mpesa_wanted_by_id)
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
 
 

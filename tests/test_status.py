@@ -12,7 +12,7 @@ class FullProfileCase(ProgramCase):
     def ask(self):
         """The scheduled job, with every payment due."""
         self.age("mpesa_next_check")
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         self.env.invalidate_all()
 
     def age(self, column, interval="1 hour"):
@@ -68,7 +68,7 @@ class TestStatus(FullProfileCase):
         self.send()
         self.ask()
         asked = len(self.attempts("status"))
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         self.assertEqual(len(self.attempts("status")), asked)
 
     def test_failed_later_is_refused_and_may_be_prepared_again(self):
@@ -190,7 +190,7 @@ class TestLease(FullProfileCase):
         self.prepare()
         payment = self.strand()
         self.age("mpesa_lease_until")
-        self.env[self.manager._name]._cron_mpesa_refresh()
+        self.run_cron()
         self.env.invalidate_all()
         self.assertEqual((payment.mpesa_state, payment.mpesa_reason), ("doubt", "sender_died"))
         self.assertEqual(len(self.attempts("lease")), 1)
