@@ -20,5 +20,6 @@
         "views/payment.xml",
         "views/payment_batch.xml",
     ],
+    "uninstall_hook": "uninstall_hook",
     "installable": True,
 }

@@ -1,0 +1,38 @@
+from odoo import _, models
+from odoo.exceptions import UserError
+
+from . import const
+
+MODULE = "g2p_payment_simple_mpesa"
+
+
+class Module(models.Model):
+    _inherit = "ir.module.module"
+
+    def button_uninstall(self):
+        """Keep this addon while a payment's fate is open; it is asked before anything is removed.
+
+        :raise UserError: how many payments there are, and what to do.
+        """
+        if MODULE in (self | self.downstream_dependencies()).mapped("name"):
+            refuse_to_go(self.env)
+        return super().button_uninstall()
+
+
+def refuse_to_go(env):
+    """Raise a UserError if a payment is sending, accepted or in doubt: only this addon knows of it."""
+    # A transaction of its own, to see what others have committed since this one began.
+    with env.registry.cursor() as cr:
+        cr.execute("SELECT mpesa_state, count(*) FROM g2p_payment GROUP BY mpesa_state")
+        counts = dict(cr.fetchall())
+    open_states = (const.SENDING, const.ACCEPTED, const.DOUBT)
+    if any(counts.get(state) for state in open_states):
+        raise UserError(
+            _(
+                "M-Pesa payments cannot be uninstalled now: %(sending)s payments are being sent, %(accepted)s"
+                " wait for the gateway's last word, and %(doubt)s are in doubt. Without this module nobody"
+                " could find out whether these were paid. Refresh their status, let the finance group settle"
+                " the doubts, and then uninstall.",
+                **{state: counts.get(state, 0) for state in open_states},
+            )
+        )
