@@ -149,7 +149,7 @@ FIGURES = """
             count(*) FILTER (WHERE mpesa_state <> 'ready') AS sent,
             coalesce(sum(amount_issued) FILTER (WHERE mpesa_state <> 'ready'), 0) AS sent_amount,
             count(*) FILTER (WHERE mpesa_state = 'paid') AS paid,
-            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'paid'), 0) AS paid_amount,
+            coalesce(sum(amount_paid) FILTER (WHERE mpesa_state = 'paid'), 0) AS paid_amount,
             count(*) FILTER (WHERE mpesa_state = 'refused') AS refused,
             coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'refused'), 0) AS refused_amount,
             count(*) FILTER (WHERE mpesa_state = 'ready') AS ready,
