@@ -194,7 +194,6 @@ class Dispatch:
             return None
         item = self._claimed(token, row, row["account_number"], again=True)
         self._mark_sending(own, token, [item])
-        self._refresh(own, [item.batch_id])
         return item
 
     def _claim(self, after_id):
@@ -226,7 +225,6 @@ class Dispatch:
         claimed = [self._claimed(token, *pair) for pair in self._without_busy_payees(own, sendable)]
         self._mark_sending(own, token, claimed)
         self._write_problems(own, problems)
-        self._refresh(own, [row["batch_id"] for row in rows])
         return claimed, rows[-1]["id"]
 
     def _mark_sending(self, own, token, items):
@@ -378,23 +376,18 @@ class Dispatch:
         payments = own["g2p.payment"]
         sources = const.SOURCES[state] & {const.SENDING, const.DOUBT}
         # From doubt: our lease ran out, and this is the gateway's own late answer.
-        moved = payments._mpesa_move(sources, state, [outcome], claim=item.token)
+        payments._mpesa_move(sources, state, [outcome], claim=item.token)
         self._write_rows(own)
-        if moved:
-            self._refresh(own, [item.batch_id])
 
     def _release(self, own, token, payment_ids=None):
         """Give back what this claim holds and has not begun to send."""
         own.cr.execute(
-            "SELECT id, batch_id FROM g2p_payment WHERE mpesa_claim = %s AND mpesa_state = 'sending'"
+            "SELECT id FROM g2p_payment WHERE mpesa_claim = %s AND mpesa_state = 'sending'"
             " AND (%s OR id = ANY(%s)) ORDER BY id FOR NO KEY UPDATE",
             [token, payment_ids is None, payment_ids or []],
         )
-        rows = own.cr.fetchall()
-        own["g2p.payment"]._mpesa_move(
-            [const.SENDING], const.READY, [{"id": row[0]} for row in rows], claim=token
-        )
-        self._refresh(own, [row[1] for row in rows])
+        rows = [{"id": row[0]} for row in own.cr.fetchall()]
+        own["g2p.payment"]._mpesa_move([const.SENDING], const.READY, rows, claim=token)
 
     def _note(self, contact):
         """Keep a contact with the gateway until it is written together with what came of it."""
@@ -411,10 +404,6 @@ class Dispatch:
 
     def _write_rows(self, own):
         own["g2p.payment.mpesa.attempt"]._record(self._rows)
-
-    @staticmethod
-    def _refresh(own, batch_ids):
-        own["g2p.payment.batch"].browse(sorted(set(filter(None, batch_ids))))._mpesa_refresh_figures()
 
     def _finish(self, own):
         batches = own["g2p.payment.batch"].browse(self.batch_ids)

@@ -159,7 +159,6 @@ class StatusQuery:
         elif status.state == "failed":
             moves._mpesa_move(sources, const.REFUSED, [row | {"mpesa_reason": errors.FAILED_LATER}])
         self._write_rows(own)
-        own["g2p.payment.batch"].browse(payment["batch_id"] or ())._mpesa_refresh_figures()
 
     def _note(self, contact):
         row = self.env["g2p.payment.mpesa.attempt"]._row(contact) | {"manager_id": self.manager.id}
@@ -191,24 +190,21 @@ def expire_leases(own):
         [{"id": row["id"], "mpesa_reason": "sender_died", "mpesa_words": None} for row in rows],
     )
     own["g2p.payment.mpesa.attempt"]._record([_lease_row(own, row) for row in rows])
-    own["g2p.payment.batch"].browse({row["batch_id"] for row in rows if row["batch_id"]})._mpesa_refresh_figures()
 
 
 def give_up(own, manager_id):
     """An accepted payment without news for days becomes a doubt, and so a person's task."""
     own.cr.execute(
-        "SELECT id, batch_id FROM g2p_payment WHERE mpesa_state = 'accepted' AND mpesa_manager_id = %s"
+        "SELECT id FROM g2p_payment WHERE mpesa_state = 'accepted' AND mpesa_manager_id = %s"
         " AND mpesa_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %s * interval '1 day'"
         " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED",
         [manager_id, LAST_DAY],
     )
-    rows = own.cr.fetchall()
     own["g2p.payment"]._mpesa_move(
         [const.ACCEPTED],
         const.DOUBT,
-        [{"id": row[0], "mpesa_reason": "no_news", "mpesa_words": None} for row in rows],
+        [{"id": row[0], "mpesa_reason": "no_news", "mpesa_words": None} for row in own.cr.fetchall()],
     )
-    own["g2p.payment.batch"].browse({row[1] for row in rows if row[1]})._mpesa_refresh_figures()
 
 
 def _lease_row(own, row):

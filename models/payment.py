@@ -2,7 +2,7 @@ from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.errors import GatewayError
-from . import const
+from . import const, figures
 
 # Payments that one click asks the gateway for.
 MOST_ASKED = 25
@@ -95,7 +95,9 @@ class Payment(models.Model):
 
     @api.model
     def _mpesa_move(self, sources, target, rows, claim=None, new_claim=None, confirmed=False):
-        """Move payments along one arrow, and keep OpenG2P's own fields true. In this transaction.
+        """Move payments along one arrow; OpenG2P's own fields and the batches' figures follow at once.
+
+        In this transaction.
 
         :param sources: the states that the caller expects them in.
         :param str target: the state that they go to.
@@ -117,26 +119,38 @@ class Payment(models.Model):
             )
         if not rows:
             return set()
-        columns = [name for name in MOVE_COLUMNS if name in rows[0]]
-        types = ["int4", *(MOVE_COLUMNS[name] for name in columns)]
-        line = "(" + ", ".join(f"%s::{kind}" for kind in types) + ")"
+        columns = ["id", *(name for name in MOVE_COLUMNS if name in rows[0])]
+        line = "(" + ", ".join(f"%s::{MOVE_COLUMNS.get(name, 'int4')}" for name in columns) + ")"
         assignments, parameters = self._mpesa_assignments(target, new_claim, confirmed)
-        assignments += [f"{name} = v.{name}" for name in columns]
+        assignments += [f"{name} = v.{name}" for name in columns[1:]]
         self.env.cr.execute(
-            f"UPDATE g2p_payment p SET {', '.join(assignments)}"  # noqa: S608
-            f" FROM (VALUES {', '.join([line] * len(rows))}) AS v(id{''.join(', ' + c for c in columns)})"
-            " WHERE p.id = v.id AND p.mpesa_state = ANY(%s) AND (%s IS NULL OR p.mpesa_claim = %s)"
-            " RETURNING p.id",
+            f"""
+            WITH v({", ".join(columns)}) AS (VALUES {", ".join([line] * len(rows))}),
+            old AS (
+                SELECT p.id, p.mpesa_state AS was, p.batch_id, p.amount_issued
+                  FROM g2p_payment p JOIN v ON v.id = p.id
+                 WHERE p.mpesa_state = ANY(%s) AND (%s IS NULL OR p.mpesa_claim = %s)
+                 ORDER BY p.id FOR NO KEY UPDATE OF p
+            ),
+            moved AS (
+                UPDATE g2p_payment p SET {", ".join(assignments)}
+                  FROM v JOIN old ON old.id = v.id
+                 WHERE p.id = v.id RETURNING p.id
+            ),
+            batches AS ({figures.carry_forward(target)})
+            SELECT id FROM moved
+            """,  # noqa: S608
             [
-                *parameters,
-                *(row[name] for row in rows for name in ("id", *columns)),
+                *(row[name] for row in rows for name in columns),
                 list(sources),
                 claim,
                 claim,
+                *parameters,
             ],
         )
         moved = {row[0] for row in self.env.cr.fetchall()}
         self.browse(moved).invalidate_recordset()
+        self.env["g2p.payment.batch"].invalidate_model()
         return moved
 
     def _mpesa_assignments(self, target, new_claim, confirmed):
@@ -288,10 +302,9 @@ class Payment(models.Model):
 
     def write(self, vals):
         self._mpesa_check_write(vals)
-        batches = self.batch_id if "batch_id" in vals else None
+        batches = self.batch_id
         result = super().write(vals)
-        if batches is not None:
-            self.flush_recordset()
+        if {"batch_id", "amount_issued"} & set(vals):
             (batches | self.batch_id)._mpesa_refresh_figures()
         return result
 

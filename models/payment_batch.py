@@ -1,7 +1,7 @@
 from odoo import _, fields, models
 from odoo.exceptions import UserError
 
-from . import const
+from . import const, figures
 
 
 class PaymentBatch(models.Model):
@@ -44,10 +44,10 @@ class PaymentBatch(models.Model):
         return self.env["g2p.payment"].search(domain, order="mpesa_next_check, id")._mpesa_ask_now()
 
     def _mpesa_refresh_figures(self):
-        """Make figures and flags say what the payments say. In this transaction.
+        """Count the figures anew, where payments came or went. In this transaction.
 
-        The rows are locked first and counted by a second statement, which then sees what others have
-        committed in the meantime.
+        A move carries them forward by itself. The rows are locked first and counted by a second statement,
+        which then sees what others have committed in the meantime.
         """
         if not self.ids:
             return
@@ -56,7 +56,7 @@ class PaymentBatch(models.Model):
         self.env.cr.execute(
             "SELECT id FROM g2p_payment_batch WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [self.ids]
         )
-        self.env.cr.execute(FIGURES, [self.ids])
+        self.env.cr.execute(figures.recount(), {"ids": self.ids})
         self.invalidate_recordset()
 
     def write(self, vals):
@@ -125,42 +125,3 @@ class PaymentBatch(models.Model):
         users = self.env["res.users"].sudo().search(domain, order="id")
         finance = users.filtered(lambda user: user.has_group(const.FINANCE))
         return finance or users.filtered(lambda user: user.has_group(const.ADMIN))
-
-
-FIGURES = """
-    UPDATE g2p_payment_batch b SET
-        stats_issued_transactions = f.issued, stats_issued_amount = f.issued_amount,
-        stats_sent_transactions = f.sent, stats_sent_amount = f.sent_amount,
-        stats_paid_transactions = f.paid, stats_paid_amount = f.paid_amount,
-        stats_failed_transactions = f.refused, stats_failed_amount = f.refused_amount,
-        stats_datetime = clock_timestamp() AT TIME ZONE 'UTC',
-        mpesa_ready_count = f.ready, mpesa_under_way_count = f.under_way,
-        mpesa_doubt_count = f.doubt, mpesa_doubt_amount = f.doubt_amount,
-        batch_has_started = f.started, batch_has_completed = (f.paid + f.refused = f.issued),
-        mpesa_state = CASE
-            WHEN f.doubt > 0 THEN 'doubt'
-            WHEN f.under_way > 0 THEN 'under_way'
-            WHEN f.ready = 0 THEN 'done'
-            WHEN f.started THEN 'stopped'
-            ELSE 'ready' END
-    FROM (
-        SELECT batch_id,
-            count(*) AS issued, coalesce(sum(amount_issued), 0) AS issued_amount,
-            count(*) FILTER (WHERE mpesa_state <> 'ready') AS sent,
-            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state <> 'ready'), 0) AS sent_amount,
-            count(*) FILTER (WHERE mpesa_state = 'paid') AS paid,
-            coalesce(sum(amount_paid) FILTER (WHERE mpesa_state = 'paid'), 0) AS paid_amount,
-            count(*) FILTER (WHERE mpesa_state = 'refused') AS refused,
-            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'refused'), 0) AS refused_amount,
-            count(*) FILTER (WHERE mpesa_state = 'ready') AS ready,
-            count(*) FILTER (WHERE mpesa_state IN ('sending', 'accepted')) AS under_way,
-            count(*) FILTER (WHERE mpesa_state = 'doubt') AS doubt,
-            coalesce(sum(amount_issued) FILTER (WHERE mpesa_state = 'doubt'), 0) AS doubt_amount,
-            -- What an earlier module sent has no reference.
-            coalesce(bool_or(mpesa_reference IS NOT NULL OR mpesa_state IN ('paid', 'doubt')), false) AS started
-        FROM g2p_payment
-        WHERE batch_id = ANY(%s) AND mpesa_state IS NOT NULL
-        GROUP BY batch_id
-    ) f
-    WHERE b.id = f.batch_id
-"""

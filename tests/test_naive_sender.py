@@ -104,12 +104,14 @@ class TestNaiveSender(ProgramCase):
         self.assert_agrees()
 
     def test_18_sender_without_an_email_address(self):
-        self.env.user.partner_id.email = False
+        sender = new_test_user(self.env, "sender", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        sender.partner_id.email = False
         self.prepare()
         self.fault(1, "refuse")
-        self.send()
-        self.assert_states(paid=9, refused=1)
-        self.send()
+        self.fault(5, "no-float", count=1)
+        for _click in range(2):
+            self.env.flush_all()
+            self.cycle.with_user(sender).send_payment()
         self.assert_states(paid=9, refused=1)
         self.assert_agrees()
 

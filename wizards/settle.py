@@ -98,7 +98,6 @@ class SettleWizard(models.TransientModel):
         if self.outcome == "paid":
             payments._mpesa_paid_on(self.paid_on)
         journal._record([self._journal_row(own, payment) for payment in payments])
-        payments.batch_id._mpesa_refresh_figures()
         self._tell(payments)
 
     def _rows(self, payments):

@@ -1,0 +1,85 @@
+"""A batch's figures, as SQL: counted from its payments, or carried forward by what a move changes.
+
+Both come from one table, so that they cannot say different things.
+"""
+
+from . import const
+
+SENT = frozenset({const.SENDING, const.ACCEPTED, const.PAID, const.REFUSED, const.DOUBT})
+
+# Column of g2p_payment_batch: the states that it is about, and what it adds up of each payment.
+FIGURES = {
+    "stats_issued_transactions": (SENT | {const.READY}, "1"),
+    "stats_issued_amount": (SENT | {const.READY}, "amount_issued"),
+    "stats_sent_transactions": (SENT, "1"),
+    "stats_sent_amount": (SENT, "amount_issued"),
+    "stats_paid_transactions": ({const.PAID}, "1"),
+    "stats_paid_amount": ({const.PAID}, "amount_issued"),
+    "stats_failed_transactions": ({const.REFUSED}, "1"),
+    "stats_failed_amount": ({const.REFUSED}, "amount_issued"),
+    "mpesa_ready_count": ({const.READY}, "1"),
+    "mpesa_under_way_count": ({const.SENDING, const.ACCEPTED}, "1"),
+    "mpesa_doubt_count": ({const.DOUBT}, "1"),
+    "mpesa_doubt_amount": ({const.DOUBT}, "amount_issued"),
+}
+
+
+def recount():
+    """SQL that sets the figures of the batches in ``%(ids)s`` from their payments."""
+    sums = [
+        f"coalesce(sum({what}) FILTER (WHERE mpesa_state IN ({_quoted(states)})), 0) AS {column}"
+        for column, (states, what) in FIGURES.items()
+    ]
+    return f"""
+        UPDATE g2p_payment_batch b SET {_assignments({column: f"f.{column}" for column in FIGURES}, "f.started")}
+        FROM (
+            SELECT batch_id, {", ".join(sums)},
+                coalesce(bool_or(mpesa_reference IS NOT NULL OR mpesa_state <> 'ready'), false) AS started
+            FROM g2p_payment WHERE batch_id = ANY(%(ids)s) AND mpesa_state IS NOT NULL
+            GROUP BY batch_id
+        ) f
+        WHERE b.id = f.batch_id
+    """  # noqa: S608
+
+
+def carry_forward(target):
+    """SQL that adds to the figures what it changes that the rows of ``old`` all go to the state ``target``.
+
+    ``old`` has the columns ``was`` (the state before), ``batch_id`` and ``amount_issued``.
+    """
+    changes = [f"{_change(states, what, target)} AS {column}" for column, (states, what) in FIGURES.items()]
+    new = {column: f"(coalesce(b.{column}, 0) + d.{column})" for column in FIGURES}
+    started = "(coalesce(b.batch_has_started, false) OR d.started)"
+    return f"""
+        UPDATE g2p_payment_batch b SET {_assignments(new, started)}
+        FROM (
+            SELECT batch_id, {", ".join(changes)}, {"true" if target in SENT else "false"} AS started
+            FROM old WHERE batch_id IS NOT NULL GROUP BY batch_id
+        ) d
+        WHERE b.id = d.batch_id
+    """  # noqa: S608
+
+
+def _change(states, what, target):
+    before = f"coalesce(sum({what}) FILTER (WHERE was IN ({_quoted(states)})), 0)"
+    return f"(coalesce(sum({what}), 0) - {before})" if target in states else f"(-{before})"
+
+
+def _assignments(values, started):
+    doubt, under_way, ready = (
+        values[f"mpesa_{name}_count"] for name in ("doubt", "under_way", "ready")
+    )
+    state = f"""CASE WHEN {doubt} > 0 THEN 'doubt' WHEN {under_way} > 0 THEN 'under_way'
+        WHEN {ready} = 0 THEN 'done' WHEN {started} THEN 'stopped' ELSE 'ready' END"""
+    values = {
+        **values,
+        "mpesa_state": state,
+        "batch_has_started": started,
+        "batch_has_completed": f"({ready} = 0 AND {under_way} = 0 AND {doubt} = 0)",
+        "stats_datetime": "(clock_timestamp() AT TIME ZONE 'UTC')",
+    }
+    return ", ".join(f"{column} = {value}" for column, value in values.items())
+
+
+def _quoted(states):
+    return ", ".join(f"'{state}'" for state in sorted(states))
