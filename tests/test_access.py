@@ -1,0 +1,127 @@
+"""The access matrix of README.md: each group against each act."""
+
+from odoo.exceptions import AccessError, UserError
+from odoo.tests import new_test_user
+
+from ..models import const
+from .common import MANAGER, ProgramCase, manager_vals
+
+ROLES = {
+    "administrator": "g2p_registry_base.group_g2p_admin",
+    "program manager": const.PROGRAM_MANAGER,
+    "program validator": "g2p_programs.g2p_program_validator",
+    "cycle approver": "g2p_programs.g2p_program_cycle_approver",
+    "finance validator": const.FINANCE,
+    "registrar": "g2p_registry_base.group_g2p_registrar",
+    "internal user": "",
+}
+SENDERS = {"administrator", "program manager"}
+READERS = {"administrator", "program manager", "program validator", "cycle approver", "finance validator", "registrar"}
+
+# Who may do what; README.md shows the same table.
+MATRIX = {
+    "see_gateway": SENDERS | {"program validator", "cycle approver"},
+    "set_gateway_up": SENDERS,
+    "delete_gateway": {"administrator"},
+    "read_password": set(),
+    "prepare": SENDERS,
+    "send": SENDERS,
+    "refresh_status": SENDERS | {"finance validator"},
+    "see_payments": READERS,
+    "see_journal": SENDERS | {"finance validator"},
+    "write_journal": set(),
+    "settle": {"finance validator"},
+    "write_outcome_by_hand": set(),
+    "delete_sent_payment": set(),
+}
+
+
+class TestAccess(ProgramCase):
+    PEOPLE = 3
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.users = {
+            role: new_test_user(
+                cls.env, role.replace(" ", "-"), groups="base.group_user" + (f",{group}" if group else "")
+            )
+            for role, group in ROLES.items()
+        }
+
+    def setUp(self):
+        super().setUp()
+        self.prepare()
+        self.gateway.fault("*", "500-not-taken", count=1)
+        self.send()
+        self.doubt = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
+        self.entitlements[0].copy({"state": "approved"})
+        self.env.flush_all()
+
+    # The acts, each as a method of the user's own environment
+
+    def see_gateway(self, env):
+        env[MANAGER].browse(self.manager.id).read(["name"])
+
+    def set_gateway_up(self, env):
+        env[MANAGER].browse(self.manager.id).write({"password": "another"})
+        env[MANAGER].create(manager_vals(self.gateway, program_id=self.program.id, create_batch=False))
+
+    def delete_gateway(self, env):
+        vals = manager_vals(self.gateway, program_id=self.program.id, create_batch=False)
+        manager = self.env[MANAGER].create(vals)
+        env[MANAGER].browse(manager.id).unlink()
+
+    def read_password(self, env):
+        env[MANAGER].browse(self.manager.id).read(["secret"])
+
+    def prepare_as(self, env):
+        env["g2p.cycle"].browse(self.cycle.id).prepare_payment()
+
+    def send_as(self, env):
+        manager = env[MANAGER].browse(self.manager.id)
+        manager.send_payments(env["g2p.payment.batch"].browse(self.doubt.batch_id.id))
+
+    def refresh_status(self, env):
+        env["g2p.payment"].browse(self.doubt.id).action_mpesa_refresh_status()
+
+    def see_payments(self, env):
+        env["g2p.payment"].browse(self.doubt.id).read(["mpesa_state", "mpesa_reason"])
+
+    def see_journal(self, env):
+        env["g2p.payment.mpesa.attempt"].search([]).read(["outcome"])
+
+    def write_journal(self, env):
+        env["g2p.payment.mpesa.attempt"].create({"kind": "decision"})
+
+    def settle(self, env):
+        wizard = env["g2p.payment.mpesa.settle.wizard"].with_context(
+            active_model="g2p.payment", active_ids=self.doubt.ids
+        )
+        wizard.create({"outcome": "not_paid", "reason": "Not on the statement"}).action_settle()
+
+    def write_outcome_by_hand(self, env):
+        env["g2p.payment"].browse(self.doubt.id).write({"status": "paid"})
+
+    def delete_sent_payment(self, env):
+        env["g2p.payment"].browse(self.doubt.id).unlink()
+
+    def may(self, act, role):
+        """Whether it goes through; all that it did is undone."""
+        method = getattr(self, act, None) if act not in ("prepare", "send") else getattr(self, f"{act}_as")
+        self.env.invalidate_all()
+        savepoint = self.env.cr.savepoint()
+        try:
+            method(self.env(user=self.users[role]))
+            self.env.flush_all()
+        except (AccessError, UserError):
+            return False
+        finally:
+            self.env.invalidate_all(flush=False)
+            savepoint.close(rollback=True)
+        return True
+
+    def test_each_group_against_each_act(self):
+        for act, allowed in MATRIX.items():
+            with self.subTest(act=act):
+                self.assertEqual({role for role in ROLES if self.may(act, role)}, allowed)
