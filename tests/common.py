@@ -1,26 +1,17 @@
 """A program, its people and a real gateway process, for every test."""
 
-import importlib.util
-import sys
 from datetime import date
 from pathlib import Path
 
 from odoo.modules.module import get_module_path
 from odoo.tests import TransactionCase
 
+from . import books
+from .harness import load_dev
+
 ROOT = Path(get_module_path("g2p_payment_simple_mpesa")).resolve()
 MANAGER = "g2p.program.payment.manager.mpesa"
 AGENT, SECRET = "agent@example.org", "sandbox-secret"
-
-
-def load_dev(name):
-    """A module of ``dev/``, which is no part of the addon's package: ``sandbox.client``."""
-    path = ROOT / "dev" / (name.replace(".", "/") + ".py")
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 def manager_vals(gateway, full=False, **vals):
@@ -200,15 +191,15 @@ def disagreements(payments, ledger):
     :param dict ledger: the sandbox gateway's.
     :return: a list of sentences; empty if they agree.
     """
-    problems = []
-    for payee in set(payments.mapped("account_number")) | set(ledger["paid"]):
-        own = payments.filtered(lambda payment: payment.account_number == payee)
-        paid = ledger["paid"].get(payee, 0)
-        certain = sum(own.filtered(lambda p: p.mpesa_state == "paid").mapped("amount_issued"))
-        unknown = own.filtered(lambda p: p.mpesa_state in ("sending", "accepted", "doubt"))
-        most = certain + sum(unknown.mapped("amount_issued"))
-        if paid < certain:
-            problems.append(f"{payee}: recorded as paid {certain}, in the ledger {paid}")
-        if paid > most:
-            problems.append(f"{payee}: in the ledger {paid}, recorded as paid {certain}, unknown {most - certain}")
-    return problems
+    return books.disagreements(
+        [
+            {
+                "payee": payment.account_number,
+                "amount": payment.amount_issued,
+                "state": payment.mpesa_state,
+                "reference": payment.mpesa_reference,
+            }
+            for payment in payments
+        ],
+        ledger,
+    )
