@@ -71,6 +71,7 @@ class Payment(models.Model):
     FIXED = {"state", "status", "status_is_final", "status_datetime", "amount_paid", "payment_datetime"}
 
     def init(self):
+        self._mpesa_refuse_unknown_version()
         # Partial where a plain one would make the claim a key update, which waits for foreign keys.
         self.env.cr.execute(
             """
@@ -90,6 +91,21 @@ class Payment(models.Model):
                 ON g2p_payment (entitlement_id);
             """
         )
+
+    def _mpesa_refuse_unknown_version(self):
+        """Stop an update from OpenG2P's own module for which Odoo has not run the migration scripts.
+
+        Odoo compares versions, and that module has had several, which say nothing about its tables.
+        """
+        self.env.cr.execute("SELECT to_regclass('g2p_program_payment_manager_simple_mpesa')")
+        if self.env.cr.fetchone()[0]:
+            raise UserError(
+                _(
+                    "The payment managers of OpenG2P's own M-Pesa module are not taken over yet. In the table"
+                    " ir_module_module, set latest_version of g2p_payment_simple_mpesa to 17.0.0.0.0, and"
+                    " update again. Nothing has been changed."
+                )
+            )
 
     # The one place where a payment changes its state
 
@@ -229,7 +245,9 @@ class Payment(models.Model):
         if managers and not any(managers.mapped("status_endpoint_url")):
             message = _("This gateway cannot be asked how a payment stands. Look it up in its own records.")
         else:
-            message = _("The gateway was asked for %(asked)s of %(all)s payments.", asked=asked, all=len(self))
+            message = _(
+                "The gateway was asked for %(asked)s of %(all)s payments.", asked=asked, all=len(self)
+            )
         return {
             "type": "ir.actions.client",
             "tag": "display_notification",
@@ -266,9 +284,10 @@ class Payment(models.Model):
 
     def _mpesa_check_create(self, vals):
         given = {name for name in vals if name.startswith("mpesa_") and vals[name]}
-        if given - {"mpesa_manager_id", "mpesa_state", "mpesa_reason"} or (
-            vals.get("mpesa_state") or const.READY
-        ) != const.READY:
+        if (
+            given - {"mpesa_manager_id", "mpesa_state", "mpesa_reason"}
+            or (vals.get("mpesa_state") or const.READY) != const.READY
+        ):
             raise UserError(_("An M-Pesa payment begins its life ready to be sent."))
 
     def _mpesa_manager_of_program(self):
