@@ -21,5 +21,4 @@
         "views/payment_batch.xml",
     ],
     "uninstall_hook": "uninstall_hook",
-    "installable": True,
 }

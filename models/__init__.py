@@ -1,12 +1,14 @@
-from . import compat_17
-from . import payment_manager
-from . import mpesa_manager
-from . import mpesa_payee
-from . import mpesa_prepare
-from . import mpesa_send
-from . import mpesa_status
-from . import payment
-from . import payment_batch
-from . import cycle
-from . import attempt
-from . import module
+from . import (
+    attempt,
+    compat_17,
+    cycle,
+    module,
+    mpesa_payee,
+    mpesa_prepare,
+    mpesa_send,
+    mpesa_status,
+    payment,
+    payment_batch,
+    payment_manager,
+    payment_manager_mpesa,
+)

@@ -1,11 +1,13 @@
 from uuid import uuid4
 
-from odoo import _, api, fields, models
-from odoo.exceptions import UserError
+from odoo import api, fields, models
 
 
 class MpesaAttempt(models.Model):
-    """The journal: every contact with a gateway, and every decision of a person. Nobody changes it."""
+    """The journal: every contact with a gateway, and every decision of a person.
+
+    Nobody has the right to write it, and the database itself refuses to change or delete a row.
+    """
 
     _name = "g2p.payment.mpesa.attempt"
     _description = "M-Pesa Attempt"
@@ -78,16 +80,6 @@ class MpesaAttempt(models.Model):
             """
         )
 
-    @api.model_create_multi
-    def create(self, vals_list):
-        raise UserError(_("The journal is written by the dispatch alone."))
-
-    def write(self, vals):
-        raise UserError(_("The journal cannot be changed."))
-
-    def unlink(self):
-        raise UserError(_("The journal cannot be deleted."))
-
     @api.model
     def _record(self, rows):
         """Append to the journal, in this environment's transaction.
@@ -99,7 +91,7 @@ class MpesaAttempt(models.Model):
         values = [[row.get(name) for name in self.COLUMNS] for row in rows]
         line = "(" + ", ".join(["%s"] * len(self.COLUMNS)) + ")"
         self.env.cr.execute(
-            f"INSERT INTO g2p_payment_mpesa_attempt ({', '.join(self.COLUMNS)})"  # noqa: S608
+            f"INSERT INTO g2p_payment_mpesa_attempt ({', '.join(self.COLUMNS)})"
             f" VALUES {', '.join([line] * len(values))}"
             " ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING",
             [value for row in values for value in row],

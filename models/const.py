@@ -73,7 +73,10 @@ REASONS = [
     ("no_news", "The gateway has not said for days how it went"),
     # Not known of payments that an earlier module made.
     ("stuck_before", "The earlier module had begun this batch, and nobody knows whether this was paid"),
-    ("duplicate_before", "The earlier module made another payment for this entitlement, so this one is kept back"),
+    (
+        "duplicate_before",
+        "The earlier module made another payment for this entitlement, so this one is kept back",
+    ),
     # Settled by a person.
     ("written_off", "Written off before it was ever sent"),
     ("settled_paid", "Settled by hand: paid"),
@@ -81,7 +84,15 @@ REASONS = [
 ]
 
 # An entitlement in one of these states is not to be paid any more.
-CLOSED_ENTITLEMENTS = {"draft", "pending_validation", "rejected1", "rejected2", "rejected3", "cancelled", "expired"}
+CLOSED_ENTITLEMENTS = {
+    "draft",
+    "pending_validation",
+    "rejected1",
+    "rejected2",
+    "rejected3",
+    "cancelled",
+    "expired",
+}
 
 ADMIN = "g2p_registry_base.group_g2p_admin"
 FINANCE = "g2p_programs.g2p_finance_validator"

@@ -30,8 +30,9 @@ def recount():
         f"coalesce(sum({what}) FILTER (WHERE mpesa_state IN ({_quoted(states)})), 0) AS {column}"
         for column, (states, what) in FIGURES.items()
     ]
+    counted = {column: f"f.{column}" for column in FIGURES}
     return f"""
-        UPDATE g2p_payment_batch b SET {_assignments({column: f"f.{column}" for column in FIGURES}, "f.started")}
+        UPDATE g2p_payment_batch b SET {_assignments(counted, "f.started")}
         FROM (
             SELECT batch_id, {", ".join(sums)},
                 coalesce(bool_or(mpesa_reference IS NOT NULL OR mpesa_state <> 'ready'), false) AS started
@@ -39,7 +40,7 @@ def recount():
             GROUP BY batch_id
         ) f
         WHERE b.id = f.batch_id
-    """  # noqa: S608
+    """
 
 
 def carry_forward(target):
@@ -57,7 +58,7 @@ def carry_forward(target):
             FROM old WHERE batch_id IS NOT NULL GROUP BY batch_id
         ) d
         WHERE b.id = d.batch_id
-    """  # noqa: S608
+    """
 
 
 def _change(states, what, target):
@@ -66,9 +67,7 @@ def _change(states, what, target):
 
 
 def _assignments(values, started):
-    doubt, under_way, ready = (
-        values[f"mpesa_{name}_count"] for name in ("doubt", "under_way", "ready")
-    )
+    doubt, under_way, ready = (values[f"mpesa_{name}_count"] for name in ("doubt", "under_way", "ready"))
     state = f"""CASE WHEN {doubt} > 0 THEN 'doubt' WHEN {under_way} > 0 THEN 'under_way'
         WHEN {ready} = 0 THEN 'done' WHEN {started} THEN 'stopped' ELSE 'ready' END"""
     values = {

@@ -11,10 +11,11 @@ from . import const
 _SEPARATORS = re.compile(r"[,;/]")
 
 
-class MpesaPayee(models.Model):
+class MpesaPayee(models.AbstractModel):
     """Whom a payment goes to, and what keeps it from going out."""
 
-    _inherit = "g2p.program.payment.manager.mpesa"
+    _name = "g2p.mpesa.payee.mixin"
+    _description = "M-Pesa Payment Manager: Payee"
 
     # From `payee_id_type` to the method that finds it.
     PAYEE_SOURCES = {

@@ -3,16 +3,17 @@ from uuid import uuid4
 from odoo import _, fields, models
 from odoo.tools import split_every
 
-from . import const
+from .payment import NOT_FAILED
 
 DEFAULT_BATCH_SIZE = 500
 CHUNK = 1000
 
 
-class MpesaPrepare(models.Model):
+class MpesaPrepare(models.AbstractModel):
     """From approved entitlements to payments in batches."""
 
-    _inherit = "g2p.program.payment.manager.mpesa"
+    _name = "g2p.mpesa.prepare.mixin"
+    _description = "M-Pesa Payment Manager: Prepare"
 
     def prepare_payments(self, cycle, entitlements=None):
         action = super().prepare_payments(cycle, entitlements)
@@ -54,12 +55,7 @@ class MpesaPrepare(models.Model):
     def _without_open_payment(self, entitlements):
         """Approved entitlements with no payment, of whatever manager, but failed ones."""
         approved = entitlements.filtered(lambda entitlement: entitlement.state == "approved")
-        domain = [
-            ("entitlement_id", "in", approved.ids),
-            "|",
-            ("status", "=", False),
-            ("status", "!=", "failed"),
-        ]
+        domain = [("entitlement_id", "in", approved.ids), *NOT_FAILED]
         groups = self.env["g2p.payment"].sudo()._read_group(domain, ["entitlement_id"])
         paid = {entitlement.id for (entitlement,) in groups}
         return approved.filtered(lambda entitlement: entitlement.id not in paid)
@@ -86,18 +82,16 @@ class MpesaPrepare(models.Model):
         )
 
     def _create_payments(self, entitlements, batch):
-        payees = self._mpesa_payees(entitlements.partner_id)
-        payments = self.env["g2p.payment"].create(
-            [
-                self._payment_vals(entitlement, payees.get(entitlement.partner_id.id), batch)
-                for entitlement in entitlements
-            ]
+        payments = (
+            self.env["g2p.payment"]
+            .with_context(mpesa_preparing=self.id)
+            .create([self._payment_vals(entitlement, batch) for entitlement in entitlements])
         )
         if batch:
             batch.payment_ids = [fields.Command.set(payments.ids)]
-        return payments
+        return payments.with_env(self.env)
 
-    def _payment_vals(self, entitlement, payee, batch):
+    def _payment_vals(self, entitlement, batch):
         return {
             "name": str(uuid4()),
             "entitlement_id": entitlement.id,
@@ -105,11 +99,7 @@ class MpesaPrepare(models.Model):
             "batch_id": batch.id,
             "amount_issued": entitlement.initial_amount,
             "payment_fee": entitlement.transfer_fee,
-            "account_number": payee or False,
             "state": "issued",
-            "mpesa_manager_id": self.id,
-            "mpesa_state": const.READY,
-            "mpesa_reason": self._mpesa_problem(entitlement.initial_amount, payee),
         }
 
     # A person without an e-mail address can prepare and send: what is noted needs no address.

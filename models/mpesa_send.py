@@ -15,10 +15,11 @@ CHUNK = 500
 HOLD_MINUTES = 5
 
 
-class MpesaSend(models.Model):
+class MpesaSend(models.AbstractModel):
     """From payments in batches to the gateway: who sends, now or later, and what people are told."""
 
-    _inherit = "g2p.program.payment.manager.mpesa"
+    _name = "g2p.mpesa.send.mixin"
+    _description = "M-Pesa Payment Manager: Send"
 
     mpesa_hold_until = fields.Datetime("Left in Peace Until", readonly=True, copy=False)
     mpesa_hold_reason = fields.Selection(const.REASONS, readonly=True, copy=False)
@@ -189,7 +190,7 @@ class MpesaSend(models.Model):
         else:
             return
         self.env.cr.execute(
-            f"UPDATE {self._table} SET mpesa_hold_until = {until}, mpesa_hold_reason = %s WHERE id = %s",  # noqa: S608
+            f"UPDATE {self._table} SET mpesa_hold_until = {until}, mpesa_hold_reason = %s WHERE id = %s",
             [reason, self.id],
         )
 
@@ -238,7 +239,9 @@ class MpesaSend(models.Model):
 
     def _totals(self, batches):
         groups = self.env["g2p.payment"]._read_group(
-            [("batch_id", "in", batches.ids), ("mpesa_manager_id", "=", self.id)], ["mpesa_state"], ["__count"]
+            [("batch_id", "in", batches.ids), ("mpesa_manager_id", "=", self.id)],
+            ["mpesa_state"],
+            ["__count"],
         )
         return dict(groups)
 
@@ -263,7 +266,9 @@ class MpesaSend(models.Model):
         earlier = {state: totals.get(state, 0) - result.counts.get(state, 0) for state in totals}
         labels = dict(self.env["g2p.payment"]._fields["mpesa_state"]._description_selection(self.env))
         parts = [
-            f"{labels[state]} {count}" for state, count in earlier.items() if count > 0 and state != const.READY
+            f"{labels[state]} {count}"
+            for state, count in earlier.items()
+            if count > 0 and state != const.READY
         ]
         return f" ({', '.join(parts)})" if parts else ""
 

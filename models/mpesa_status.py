@@ -26,14 +26,16 @@ PATIENCE = 3
 GRACE = 10
 
 
-class MpesaStatus(models.Model):
-    _inherit = "g2p.program.payment.manager.mpesa"
+class MpesaStatus(models.AbstractModel):
+    _name = "g2p.mpesa.status.mixin"
+    _description = "M-Pesa Payment Manager: Status"
 
     @api.model
     def _cron_mpesa_refresh(self):
         """Scheduled: turn dead senders' claims into doubt, and ask gateways what became of payments."""
         durably(self.env, expire_leases)
-        for manager in self.sudo().search([]):
+        # Each of them, and there are as many as there are programs.
+        for manager in self.sudo().search([]):  # pylint: disable=no-search-all
             try:
                 manager._mpesa_look_after()
             except Exception:
@@ -110,7 +112,7 @@ class StatusQuery:
             RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
                 p.mpesa_state = 'doubt' AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute' AS may_go_again
-            """,  # noqa: S608
+            """,
             {
                 "grace": GRACE,
                 "manager": self.manager.id,
@@ -147,9 +149,7 @@ class StatusQuery:
         sources = [const.ACCEPTED, const.DOUBT]
         row = {"id": payment["id"], "mpesa_reason": None, "mpesa_words": status.words or None}
         if status.state == "completed" and status.amount not in (None, payment["amount_issued"]):
-            moves._mpesa_move(
-                [const.ACCEPTED], const.DOUBT, [row | {"mpesa_reason": "amount_differs"}]
-            )
+            moves._mpesa_move([const.ACCEPTED], const.DOUBT, [row | {"mpesa_reason": "amount_differs"}])
         elif status.state == "completed":
             moves._mpesa_move(
                 sources, const.PAID, [row | {"mpesa_receipt": status.receipt or None}], confirmed=True
@@ -178,8 +178,8 @@ class StatusQuery:
 def expire_leases(own):
     """Turn claims whose sender died into doubt, in this transaction; nobody knows whether they went out."""
     own.cr.execute(
-        "SELECT id, batch_id, mpesa_manager_id, mpesa_reference, amount_issued, account_number, mpesa_sender_id"
-        " FROM g2p_payment WHERE mpesa_state = 'sending'"
+        "SELECT id, batch_id, mpesa_manager_id, mpesa_reference, amount_issued, account_number,"
+        " mpesa_sender_id FROM g2p_payment WHERE mpesa_state = 'sending'"
         " AND mpesa_lease_until < clock_timestamp() AT TIME ZONE 'UTC'"
         " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED"
     )

@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
@@ -14,6 +16,8 @@ MOVE_COLUMNS = {
     "mpesa_reference": "varchar",
     "account_number": "varchar",
 }
+# Payments that block another one for the same entitlement.
+NOT_FAILED = ["|", ("status", "=", False), ("status", "!=", "failed")]
 NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
 
 
@@ -54,7 +58,7 @@ class Payment(models.Model):
         "Prepared Twice",
         readonly=True,
         copy=False,
-        help="The earlier module made more than one payment for this entitlement, and this one is not the first.",
+        help="The earlier module made several payments for this entitlement; this is not the first.",
     )
 
     # Not written by hand, whatever the role, once the payment was ever claimed.
@@ -78,7 +82,8 @@ class Payment(models.Model):
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_reference_uniq
                 ON g2p_payment (mpesa_reference) WHERE mpesa_reference IS NOT NULL;
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_open_uniq
-                ON g2p_payment (entitlement_id) WHERE mpesa_state <> 'refused' AND mpesa_duplicate IS NOT true;
+                ON g2p_payment (entitlement_id)
+                WHERE mpesa_state <> 'refused' AND mpesa_duplicate IS NOT true;
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_in_flight_uniq
                 ON g2p_payment (mpesa_manager_id, account_number) WHERE mpesa_state = 'sending';
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_batch_idx
@@ -155,7 +160,7 @@ class Payment(models.Model):
             ),
             batches AS ({figures.carry_forward(target)})
             SELECT id FROM moved
-            """,  # noqa: S608
+            """,
             [
                 *(row[name] for row in rows for name in columns),
                 list(sources),
@@ -271,53 +276,64 @@ class Payment(models.Model):
 
     @api.model_create_multi
     def create(self, vals_list):
-        """A payment that somebody else makes for a program of ours is ours too."""
+        """Whoever makes it: a payment of a program that pays by M-Pesa is ours, and ready."""
+        if any(name.startswith("mpesa_") and vals[name] for vals in vals_list for name in vals):
+            raise UserError(_("What M-Pesa says of a payment is not given when it is made."))
+        return super().create(self._mpesa_make_ours(vals_list))
+
+    def _mpesa_make_ours(self, vals_list):
+        """Add what a payment of ours begins with to those that are to be paid by a manager of ours."""
+        ids = [vals.get("entitlement_id") for vals in vals_list]
+        by_id = {
+            entitlement.id: entitlement for entitlement in self.env["g2p.entitlement"].browse(ids).sudo()
+        }
+        by_manager = defaultdict(list)
         for vals in vals_list:
-            self._mpesa_check_create(vals)
-        payments = super().create(vals_list)
-        unclaimed = payments.filtered(lambda p: not p.mpesa_state and p.state == "issued" and not p.status)
-        for payment in unclaimed.filtered(lambda p: not p.mpesa_manager_id):
-            manager = payment._mpesa_manager_of_program()
+            to_be_paid = vals.get("state", "issued") == "issued" and not vals.get("status")
+            entitlement = by_id.get(vals.get("entitlement_id"))
+            manager = to_be_paid and entitlement and self._mpesa_manager_of(entitlement)
             if manager:
-                payment._mpesa_adopt(manager)
-        return payments
+                by_manager[manager].append((vals, entitlement))
+        ours = {
+            id(vals): vals | added
+            for manager, pairs in by_manager.items()
+            for vals, added in self._mpesa_beginnings(manager, pairs)
+        }
+        return [ours.get(id(vals), vals) for vals in vals_list]
 
-    def _mpesa_check_create(self, vals):
-        given = {name for name in vals if name.startswith("mpesa_") and vals[name]}
-        if (
-            given - {"mpesa_manager_id", "mpesa_state", "mpesa_reason"}
-            or (vals.get("mpesa_state") or const.READY) != const.READY
-        ):
-            raise UserError(_("An M-Pesa payment begins its life ready to be sent."))
-
-    def _mpesa_manager_of_program(self):
-        program = (self.cycle_id or self.entitlement_id.cycle_id).program_id.sudo()
-        wrapper = program.payment_managers[:1]
-        manager = wrapper.manager_ref_id
+    def _mpesa_manager_of(self, entitlement):
+        """The M-Pesa manager by which an entitlement is paid: the one that prepares, or the program's."""
+        program = entitlement.cycle_id.program_id
+        preparing = self.env.context.get("mpesa_preparing")
+        manager = self.env["g2p.program.payment.manager.mpesa"].sudo().browse(preparing or ()).exists()
+        if manager.program_id == program and manager:
+            return manager
+        manager = program.payment_managers[:1].manager_ref_id
         return manager if manager and manager._name == "g2p.program.payment.manager.mpesa" else None
 
-    def _mpesa_adopt(self, manager):
-        others = self.sudo().search(
-            [
-                ("entitlement_id", "=", self.entitlement_id.id),
-                ("id", "!=", self.id),
-                "|",
-                ("status", "=", False),
-                ("status", "!=", "failed"),
-            ],
-            limit=1,
-        )
-        if others:
-            raise ValidationError(_("This entitlement has a payment already: %s.", others.name))
-        payee = self.account_number or manager._mpesa_payees(self.partner_id).get(self.partner_id.id)
-        super().write(
-            {
-                "mpesa_manager_id": manager.id,
-                "mpesa_state": const.READY,
-                "account_number": payee or False,
-                "mpesa_reason": manager._mpesa_problem(self.amount_issued, payee) or False,
-            }
-        )
+    def _mpesa_beginnings(self, manager, pairs):
+        """Pairs of a payment's values, and what is to be added to them."""
+        partners = self.env["res.partner"].union(*(entitlement.partner_id for _vals, entitlement in pairs))
+        payees = manager._mpesa_payees(partners)
+        self._mpesa_check_only_one([entitlement.id for _vals, entitlement in pairs])
+        for vals, entitlement in pairs:
+            payee = vals.get("account_number") or payees.get(entitlement.partner_id.id)
+            yield (
+                vals,
+                {
+                    "mpesa_manager_id": manager.id,
+                    "mpesa_state": const.READY,
+                    "account_number": payee or False,
+                    "mpesa_reason": manager._mpesa_problem(vals.get("amount_issued") or 0, payee) or False,
+                },
+            )
+
+    def _mpesa_check_only_one(self, entitlement_ids):
+        """The database keeps it too; this one says it in a sentence."""
+        domain = [("entitlement_id", "in", entitlement_ids), *NOT_FAILED]
+        other = self.sudo().search(domain, limit=1)
+        if other or len(set(entitlement_ids)) < len(entitlement_ids):
+            raise ValidationError(_("This entitlement has a payment already: %s", other.name or ""))
 
     def write(self, vals):
         self._mpesa_check_write(vals)

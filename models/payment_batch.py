@@ -61,11 +61,8 @@ class PaymentBatch(models.Model):
 
     def write(self, vals):
         if set(vals) & self.FIXED and any(self.mapped("mpesa_state")):
-            raise UserError(
-                _("Whether a batch has started or is complete follows from its payments.")
-            )
+            raise UserError(_("Whether a batch has started or is complete follows from its payments."))
         return super().write(vals)
-
 
     def _mpesa_note_stop(self, reason, words):
         """Say on the batches why their rest was not sent, and let the finance group know.
@@ -76,7 +73,8 @@ class PaymentBatch(models.Model):
         stopped = self.filtered("mpesa_ready_count") if reason else self.browse()
         self.env.cr.execute(
             "UPDATE g2p_payment_batch SET"
-            " mpesa_reason = CASE WHEN id = ANY(%s) THEN %s END, mpesa_words = CASE WHEN id = ANY(%s) THEN %s END"
+            " mpesa_reason = CASE WHEN id = ANY(%s) THEN %s END,"
+            " mpesa_words = CASE WHEN id = ANY(%s) THEN %s END"
             " WHERE id = ANY(%s) AND (mpesa_reason IS NOT NULL OR id = ANY(%s))",
             [stopped.ids, reason, stopped.ids, words, self.ids, stopped.ids],
         )
@@ -108,7 +106,7 @@ class PaymentBatch(models.Model):
             "%(words)s. Once the cause is mended, Send goes on where it stopped.",
             count=sum(stopped.mapped("mpesa_ready_count")),
             batches=len(stopped),
-            words=words or "–",
+            words=words or "-",
         )
         user = self._mpesa_finance_users()[:1]
         self.with_context(mail_activity_quick_update=True).activity_schedule(

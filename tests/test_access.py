@@ -16,7 +16,14 @@ ROLES = {
     "internal user": "",
 }
 SENDERS = {"administrator", "program manager"}
-READERS = {"administrator", "program manager", "program validator", "cycle approver", "finance validator", "registrar"}
+READERS = {
+    "administrator",
+    "program manager",
+    "program validator",
+    "cycle approver",
+    "finance validator",
+    "registrar",
+}
 
 # Who may do what; README.md shows the same table.
 MATRIX = {

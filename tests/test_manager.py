@@ -2,7 +2,7 @@ from odoo.exceptions import ValidationError
 from odoo.tests import TransactionCase
 from odoo.tools import mute_logger
 
-from ..models.mpesa_manager import PASSWORD_SHOWN, url_problem
+from ..models.payment_manager_mpesa import PASSWORD_SHOWN, url_problem
 from .common import MANAGER, enter_test_mode, make_program, manager_vals, phone
 
 
@@ -190,14 +190,24 @@ class TestViews(ManagerCase):
         enter_test_mode(self)
         models = (MANAGER, "g2p.payment", "g2p.payment.batch", "g2p.cycle", "g2p.payment.mpesa.attempt")
         for model in models:
-            for view_type in ("list" if "list" in dict(self.env["ir.ui.view"]._fields["type"].selection) else "tree",
-                              "form", "search"):
+            for view_type in (
+                "list" if "list" in dict(self.env["ir.ui.view"]._fields["type"].selection) else "tree",
+                "form",
+                "search",
+            ):
                 self.assertTrue(self.env[model].get_view(view_type=view_type)["arch"], (model, view_type))
         for model in ("g2p.payment.mpesa.settle.wizard", "g2p.payment.mpesa.send.wizard"):
             self.assertTrue(self.env[model].get_view(view_type="form")["arch"])
 
     def test_nothing_of_the_managers_form_is_lost(self):
         arch = self.env[MANAGER].get_view(self.env[MANAGER].get_manager_view_id(), "form")["arch"]
-        for part in ("button_box", "tagconfig", "batch_tag_ids", "create_batch", "payment_endpoint_url", "password"):
+        for part in (
+            "button_box",
+            "tagconfig",
+            "batch_tag_ids",
+            "create_batch",
+            "payment_endpoint_url",
+            "password",
+        ):
             self.assertIn(f'name="{part}"', arch)
         self.assertIn('password="', arch)

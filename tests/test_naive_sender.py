@@ -149,7 +149,9 @@ class TestNaiveSender(ProgramCase):
 
     def test_22_the_password_is_read_back_by_nobody(self):
         for group in (const.ADMIN, const.PROGRAM_MANAGER, "g2p_programs.g2p_program_validator"):
-            user = new_test_user(self.env, f"reader-{group}", groups=f"base.group_user,base.group_allow_export,{group}")
+            user = new_test_user(
+                self.env, f"reader-{group}", groups=f"base.group_user,base.group_allow_export,{group}"
+            )
             manager = self.manager.with_user(user)
             manager.invalidate_recordset()
             seen = [manager.read(), manager.export_data(["name", "password"]), manager.copy_data()]

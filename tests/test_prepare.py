@@ -27,7 +27,9 @@ class TestPrepare(ProgramCase):
         self.entitlements[:4].initial_amount = 200
         self.prepare()
         batches = self.env["g2p.payment.batch"].search([("cycle_id", "=", self.cycle.id)], order="id")
-        self.assertEqual([(b.tag_id, len(b.payment_ids)) for b in batches], [(rich, 3), (rich, 1), (rest, 4), (rest, 2)])
+        self.assertEqual(
+            [(b.tag_id, len(b.payment_ids)) for b in batches], [(rich, 3), (rich, 1), (rest, 4), (rest, 2)]
+        )
         self.assertEqual(set(batches[0].payment_ids.mapped("amount_issued")), {200})
 
     def test_a_batch_size_of_nought_is_no_error(self):

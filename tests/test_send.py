@@ -235,7 +235,12 @@ class TestRights(ProgramCase):
     def test_who_may_prepare_and_send(self):
         self.prepare()
         batch = self.payments().batch_id
-        for group in (const.FINANCE, "g2p_programs.g2p_program_validator", "g2p_registry_base.group_g2p_registrar", ""):
+        for group in (
+            const.FINANCE,
+            "g2p_programs.g2p_program_validator",
+            "g2p_registry_base.group_g2p_registrar",
+            "",
+        ):
             user = self.user(group)
             with self.assertRaises(AccessError, msg=group):
                 self.manager.with_user(user).send_payments(batch.with_user(user))

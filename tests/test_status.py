@@ -18,7 +18,7 @@ class FullProfileCase(ProgramCase):
     def age(self, column, interval="1 hour"):
         """Move a moment of all payments into the past."""
         self.env.flush_all()
-        self.env.cr.execute(f"UPDATE g2p_payment SET {column} = {column} - interval '{interval}'")  # noqa: S608
+        self.env.cr.execute(f"UPDATE g2p_payment SET {column} = {column} - interval '{interval}'")
         self.env.invalidate_all()
 
     def attempts(self, kind):
@@ -34,7 +34,9 @@ class TestStatus(FullProfileCase):
         self.ask()
         self.assert_states(paid=4)
         payment = self.payments()[0]
-        self.assertEqual((payment.state, payment.status, payment.status_is_final), ("reconciled", "paid", True))
+        self.assertEqual(
+            (payment.state, payment.status, payment.status_is_final), ("reconciled", "paid", True)
+        )
         self.assertEqual(payment.amount_paid, 100)
         self.assertTrue(payment.mpesa_receipt)
         self.assert_agrees()
@@ -109,7 +111,9 @@ class TestStatus(FullProfileCase):
         self.prepare()
         self.send()
         self.env.flush_all()
-        self.env.cr.execute("UPDATE g2p_payment SET amount_issued = 90 WHERE id = %s", [self.payments()[1].id])
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET amount_issued = 90 WHERE id = %s", [self.payments()[1].id]
+        )
         self.env.invalidate_all()
         self.ask()
         self.assert_states(paid=3, doubt=1)
@@ -137,7 +141,9 @@ class TestStatus(FullProfileCase):
     def test_one_failing_manager_does_not_stop_another(self):
         self.prepare()
         self.send()
-        broken = self.manager.copy({"password": "wrong", "batch_tag_ids": [(6, 0, self.manager.batch_tag_ids.ids)]})
+        broken = self.manager.copy(
+            {"password": "wrong", "batch_tag_ids": [(6, 0, self.manager.batch_tag_ids.ids)]}
+        )
         self.env.flush_all()
         self.env.cr.execute(
             "UPDATE g2p_payment SET mpesa_manager_id = %s WHERE id = %s", [broken.id, self.payments()[0].id]

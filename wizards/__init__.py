@@ -1,2 +1,1 @@
-from . import send
-from . import settle
+from . import send, settle

@@ -30,7 +30,7 @@ class SettleWizard(models.TransientModel):
         required=True,
     )
     receipt = fields.Char(help="The gateway's transaction id, as on its statement.")
-    paid_on = fields.Datetime("Paid On", help="When the gateway paid, as on its statement.")
+    paid_on = fields.Datetime(help="When the gateway paid, as on its statement.")
     reason = fields.Char(help="How you know. It is kept in the journal.")
     key = fields.Char(default=lambda self: str(uuid4()), readonly=True)
 

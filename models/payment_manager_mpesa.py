@@ -17,6 +17,10 @@ class MpesaPaymentManager(models.Model):
 
     _name = "g2p.program.payment.manager.mpesa"
     _inherit = [
+        "g2p.mpesa.payee.mixin",
+        "g2p.mpesa.prepare.mixin",
+        "g2p.mpesa.send.mixin",
+        "g2p.mpesa.status.mixin",
         "g2p.program.payment.manager.default",
         "mail.thread",
         "mail.activity.mixin",
@@ -99,7 +103,7 @@ class MpesaPaymentManager(models.Model):
     prepare_count = fields.Integer(
         readonly=True,
         copy=False,
-        help="Counts preparations. Whoever prepares writes it first, so that of two at once one comes second.",
+        help="Counts preparations. Whoever prepares writes it first: of two at once, one comes second.",
     )
 
     @api.depends()
