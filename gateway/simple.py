@@ -15,15 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NamedTuple
+from urllib.parse import quote_plus
 
 from . import errors
-from .masking import redact
-from .transport import Http
+from .masking import clean, redact
+from .transport import MOST_WORDS, Http
 
-# The gateway refuses less (a 500, "cannot deposit amounts less than 10").
-LEAST_AMOUNT = 10
 # A token that is about to expire is renewed before it is used; seconds.
 TOKEN_MARGIN = 60
+# Shillings that a gateway can mean, and characters of a transaction id.
+MOST_AMOUNT = 10**15
+MOST_RECEIPT = 100
 
 
 class Row(NamedTuple):
@@ -60,10 +62,7 @@ DEPOSIT_ROWS = (
         errors.SETUP,
     ),
     # The debit of the agent and the credit of the payee are two writes, and these are said of either.
-    Row(
-        400, r"user's account has not been created, report issue", errors.Unclear, errors.NO_WALLET
-    ),
-    Row(500, r"user's account has not been created, report issue", errors.Unclear, errors.NO_WALLET),
+    Row(400, r"user's account has not been created, report issue", errors.Unclear, errors.NO_WALLET),
     Row(500, r"couldn't access account\..*", errors.Unclear, errors.ACCOUNT_BLOCKED),
     Row(500, r"cannot deposit amounts less than \d+", errors.Refused, errors.AMOUNT_TOO_SMALL),
     Row(
@@ -78,6 +77,12 @@ DEPOSIT_ROWS = (
 TOKEN_SENTENCES = re.compile(
     r"(<\w+> )?(token has expired or is invalid|authorization header not set|authentication token not set"
     r"|invalid signature on token|invalid token)"
+)
+
+# How TLS servers (nginx, Go, Apache) answer, by a 400, a request that did not speak TLS.
+HTTP_TO_HTTPS = re.compile(
+    r"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server"
+    r"|speaking plain HTTP to an SSL-enabled server port"
 )
 
 
@@ -187,12 +192,7 @@ class SimpleMpesa:
         :raise Unreachable: nothing was written.
         :raise Unclear: may have been paid.
         """
-        try:
-            self._deposit_once(order)
-        except _TokenRejected as rejected:
-            # Refused at the door, so the same order may knock once more.
-            self._forget(rejected.token)
-            self._deposit_once(order)
+        self._with_token(self._deposit_once, order)
 
     def status(self, reference):
         """Ask how a payment stands.
@@ -223,7 +223,9 @@ class SimpleMpesa:
             form["reference"] = order.reference
             headers["Idempotency-Key"] = order.reference
         with self._contact("payment", order.reference) as contact:
-            reply = self._send(contact, "POST", self.settings.payment_url, data=form, headers=headers)
+            reply = self._send(
+                contact, "POST", self.settings.payment_url, (order.payee,), data=form, headers=headers
+            )
             self._require_token_accepted(reply, token)
             self._require_taken(reply)
             contact.outcome = "taken"
@@ -231,13 +233,8 @@ class SimpleMpesa:
     def _status_once(self, reference):
         token = self._bearer()
         with self._contact("status", reference) as contact:
-            reply = self._send(
-                contact,
-                "GET",
-                self.settings.status_url,
-                params={"reference": reference},
-                headers=_authorization(token),
-            )
+            question = {"params": {"reference": reference}, "headers": _authorization(token)}
+            reply = self._send(contact, "GET", self.settings.status_url, **question)
             self._require_token_accepted(reply, token)
             status = self._read_status(reply, reference)
             contact.outcome, contact.words = status.state, status.words
@@ -246,14 +243,11 @@ class SimpleMpesa:
     def _balance_once(self):
         token = self._bearer()
         with self._contact("balance") as contact:
-            reply = self._send(
-                contact, "GET", self.settings.balance_url, headers=_authorization(token)
-            )
+            reply = self._send(contact, "GET", self.settings.balance_url, headers=_authorization(token))
             self._require_token_accepted(reply, token)
-            data = reply.body.get("data") if isinstance(reply.body, dict) else None
-            balance = data.get("balance") if isinstance(data, dict) else None
-            if reply.status != 200 or not _is_amount(balance):
-                raise self._error(errors.Unclear, errors.NOT_UNDERSTOOD, reply)
+            balance = _data(reply).get("balance")
+            if not _is_amount(balance):
+                raise _misunderstood(reply)
             contact.outcome = "answered"
             return balance
 
@@ -265,64 +259,43 @@ class SimpleMpesa:
             except errors.Unclear as error:
                 # A login moves no money: without an answer to it, nothing was asked.
                 raise errors.Unreachable(errors.UNREACHABLE, error.message) from None
-            token = reply.field("token")
-            if reply.status == 200 and token.isascii() and token.isprintable() and token:
+            token = reply.text("token")
+            if reply.status == 200 and token and token.isascii() and token.isprintable():
                 contact.outcome = "answered"
                 return token
-            raise self._login_error(reply)
+            raise _login_error(reply)
 
     # What an answer means
 
     def _require_taken(self, reply):
         """Return only on the gateway's clear word that it took the order."""
-        error_word = reply.field("error")
-        if reply.status == 200 and reply.field("status") == "success" and not error_word:
+        if reply.status == 200 and _is_success(reply):
             return
         for row in DEPOSIT_ROWS:
-            if (
-                reply.status == row.status
-                and error_word
-                and re.fullmatch(rf"(<\w+> )?({row.sentence})", reply.field("message"))
-            ):
-                raise self._error(row.error, row.reason, reply)
-        raise self._unlisted(reply)
-
-    def _unlisted(self, reply):
+            if reply.is_error and reply.status == row.status and _says(reply, row.sentence):
+                raise _error(row.error, row.reason, reply)
         if reply.status == 422 and self.settings.sends_reference:
-            return self._error(errors.Unclear, errors.REFERENCE_CONFLICT, reply)
-        # No such address or method: HTTP's own word that nobody there took the request.
-        if reply.status in (404, 405) and reply.field("status") != "success":
-            return self._error(errors.OurFault, errors.SETUP, reply)
-        reason = errors.SERVER_ERROR if reply.status >= 500 else errors.NOT_UNDERSTOOD
-        return self._error(errors.Unclear, reason, reply)
+            raise _error(errors.Unclear, errors.REFERENCE_CONFLICT, reply)
+        raise _misunderstood(reply)
 
     def _require_token_accepted(self, reply, token):
-        if reply.status == 401 and TOKEN_SENTENCES.fullmatch(reply.field("message")):
-            error = self._error(_TokenRejected, errors.CREDENTIALS, reply)
+        if reply.status == 401 and reply.is_error and TOKEN_SENTENCES.fullmatch(reply.text("message")):
+            error = _error(_TokenRejected, errors.CREDENTIALS, reply)
             error.token = token
             raise error
 
-    def _login_error(self, reply):
-        if reply.status == 401 or (reply.status == 400 and "user not found" in reply.field("message")):
-            return self._error(errors.OurFault, errors.CREDENTIALS, reply)
-        if reply.status >= 500 or reply.status == 429:
-            return self._error(errors.Unreachable, errors.UNREACHABLE, reply)
-        return self._error(errors.OurFault, errors.SETUP, reply)
-
     def _read_status(self, reply, reference):
-        data = reply.body.get("data") if isinstance(reply.body, dict) else None
-        if reply.status == 404 and reply.field("error") == "not found":
-            return Status("unknown", words=self._redact(reply.sentence))
-        if reply.status == 200 and reply.field("status") == "success" and isinstance(data, dict):
-            known = data.get("state") in ("completed", "pending", "failed")
-            if known and data.get("reference") in (reference, None):
-                return Status(
-                    data["state"],
-                    receipt=_text(data.get("transactionId")),
-                    amount=data.get("amount"),
-                    words=self._redact(_text(data.get("reason"))),
-                )
-        raise self._error(errors.Unclear, errors.NOT_UNDERSTOOD, reply)
+        if reply.status == 404 and reply.is_error and reply.text("error") == "not found":
+            return Status("unknown", words=reply.words)
+        data = _data(reply)
+        state, amount = data.get("state"), data.get("amount")
+        if (
+            state not in ("completed", "pending", "failed")
+            or data.get("reference") not in (reference, None)
+            or not (amount is None or _is_amount(amount))
+        ):
+            raise _misunderstood(reply)
+        return Status(state, _receipt(data), amount, self._redact(data.get("reason") or ""))
 
     # The token
 
@@ -330,14 +303,16 @@ class SimpleMpesa:
         try:
             return ask(*args)
         except _TokenRejected as rejected:
+            # Turned away at the door: nothing was done, and the same may be asked once more.
             self._forget(rejected.token)
-            return ask(*args)
+        return ask(*args)
 
     def _bearer(self):
         with self._lock:
             if not self._token or time.monotonic() > self._token_ends:
                 self._token = self._login_once()
-                self._token_ends = time.monotonic() + _lifetime(self._token) - TOKEN_MARGIN
+                lifetime = _lifetime(self._token)
+                self._token_ends = time.monotonic() + lifetime - min(TOKEN_MARGIN, lifetime / 10)
             return self._token
 
     def _forget(self, token):
@@ -347,8 +322,8 @@ class SimpleMpesa:
 
     # Exchange and record
 
-    def _send(self, contact, method, url, **kwargs):
-        reply = self._http.send(method, url, secrets=self._secrets(), **kwargs)
+    def _send(self, contact, method, url, hidden=(), **form):
+        reply = self._http.send(method, url, secrets=(*self._secrets(), *hidden), **form)
         contact.http_status = reply.status
         return reply
 
@@ -366,14 +341,13 @@ class SimpleMpesa:
             contact.seconds = time.monotonic() - begin
             self._record(contact)
 
-    def _error(self, error, reason, reply):
-        return error(reason, self._redact(reply.sentence), reply.status)
-
     def _redact(self, text):
-        return redact(text, self._secrets())[:300]
+        return redact(text, self._secrets())[:MOST_WORDS]
 
     def _secrets(self):
-        return (self.settings.password, self._token)
+        # As it is, and as it stands in the form: some error pages repeat what came.
+        password = self.settings.password
+        return (password, quote_plus(password, errors="replace"), self._token)
 
 
 class _TokenRejected(errors.OurFault):
@@ -386,6 +360,55 @@ def _authorization(token):
     return {"Authorization": f"Bearer {token}"}
 
 
+def _error(error, reason, reply):
+    return error(reason, reply.words, reply.status)
+
+
+def _misunderstood(reply):
+    if _is_wrong_address(reply):
+        return _error(errors.OurFault, errors.SETUP, reply)
+    if reply.status >= 500:
+        return _error(errors.Unclear, errors.SERVER_ERROR, reply)
+    return _error(errors.Unclear, errors.NOT_UNDERSTOOD, reply)
+
+
+def _login_error(reply):
+    if reply.status == 401 or (reply.status == 400 and _says(reply, "user not found")):
+        return _error(errors.OurFault, errors.CREDENTIALS, reply)
+    if reply.status >= 500 or reply.status == 429:
+        return _error(errors.Unreachable, errors.UNREACHABLE, reply)
+    return _error(errors.OurFault, errors.SETUP, reply)
+
+
+def _says(reply, sentence):
+    return re.fullmatch(rf"(<\w+> )?({sentence})", reply.text("message")) is not None
+
+
+def _is_success(reply):
+    return reply.text("status") == "success" and not reply.body.get("error")
+
+
+def _is_wrong_address(reply):
+    """A web server's own word that there is nobody at this address: a page, and nothing of the gateway's."""
+    if reply.status == 405:
+        return reply.is_text or reply.is_error
+    if reply.status == 400:
+        return reply.is_text and bool(HTTP_TO_HTTPS.search(reply.words))
+    return reply.status == 404 and reply.is_text
+
+
+def _data(reply):
+    """The ``data`` of a success, else an empty dict."""
+    data = reply.body.get("data") if reply.status == 200 and _is_success(reply) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _receipt(data):
+    """The gateway's transaction id, a text or a whole number, as a text."""
+    receipt = data.get("transactionId")
+    return clean(str(receipt))[:MOST_RECEIPT] if isinstance(receipt, str | int) else ""
+
+
 def _lifetime(token):
     """How long a JSON web token lives from now, in seconds; for ever where it does not say.
 
@@ -395,13 +418,10 @@ def _lifetime(token):
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return float(claims["exp"]) - float(claims.get("iat", time.time()))
-    except (AttributeError, IndexError, ValueError, KeyError, TypeError):
+    except (AttributeError, IndexError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")
 
 
 def _is_amount(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(value):
-    return value if isinstance(value, str) else ""
+    # Infinity and NaN are JSON to Python.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_AMOUNT

@@ -1,9 +1,18 @@
-"""One HTTP exchange: kept-alive connections, no redirects, and certainty about what was written."""
+"""One HTTP exchange: kept connections, no redirects, an end in time, and certainty about what was written.
 
+An exchange takes three times the time-out at the most: twice until the first byte of the request is written
+(look up, connect, TLS), and once from then to the last byte of the answer. Where the look-up alone takes
+longer, nothing is written any more.
+"""
+
+import http.client
+import io
 import json
+import logging
+import re
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -12,21 +21,93 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from . import errors
-from .masking import redact
+from .masking import RedactingFilter, redact
 
 # An answer of a payment gateway is a few hundred bytes.
 MAX_BODY = 64 * 1024
+# Of the gateway's own words, so many characters are kept.
+MOST_WORDS = 300
+# What urllib3 puts before its sentences: "<… object at 0x7f…>: ".
+_PYTHON_OBJECT = re.compile(r"<[^<>]* object at 0x\w+>: ")
 
-_written = threading.local()
+
+class _Clock(threading.local):
+    """Of the request that this thread makes: whether it was written, and how much time is left."""
+
+    running = False
+    written = False
+
+    def start(self, timeout):
+        self.running, self.written = True, False
+        self.timeout = timeout
+        self._end = time.monotonic() + 2 * timeout
+
+    def stop(self):
+        self.running = False
+
+    def about_to_write(self):
+        """:raise TimeoutError: too late to write the first byte."""
+        if not self.written:
+            self.seconds_left()
+            self.written = True
+            self._end = time.monotonic() + self.timeout
+
+    def seconds_left(self):
+        """:raise TimeoutError: none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time is over")
+        return left
+
+
+_clock = _Clock()
+
+
+class _OwnTexts(RedactingFilter):
+    """Redacts what urllib3 logs of our requests; other people's are not ours to change."""
+
+    def filter(self, record):
+        return super().filter(record) if _clock.running else True
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_OwnTexts())
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads a socket for as long as there is time: a socket's own time-out begins anew with each byte."""
+
+    def __init__(self, sock, raw):
+        self._sock, self._raw = sock, raw
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self._sock.settimeout(_clock.seconds_left())
+        return self._raw.readinto(buffer)
+
+    def close(self):
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(self, sock, *args, **kwargs):
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedReader(sock, self.fp.detach()))
 
 
 class _Witness:
-    """Notes that a request is about to be written, once the connection stands."""
+    """A connection that notes when a request is about to be written, and has an eye on the clock."""
+
+    response_class = _TimedResponse
 
     def send(self, data):
         if self.sock is None and self.auto_open:
             self.connect()
-        _written.yes = True
+        _clock.about_to_write()
+        self.sock.settimeout(_clock.seconds_left())
         return super().send(data)
 
 
@@ -47,9 +128,23 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class _WitnessAdapter(HTTPAdapter):
+    def __init__(self, timeout, **kwargs):
+        super().__init__(max_retries=0, **kwargs)
+        self._timeout = timeout
+
     def init_poolmanager(self, *args, **kwargs):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def send(self, request, **kwargs):
+        # Here, so that no request goes out without: to connect, and to wait for a byte.
+        return super().send(request, **kwargs | {"timeout": (self._timeout, self._timeout)})
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp):
+        """None: a 307 would post the form and the token again, to wherever it says."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -58,38 +153,39 @@ class Reply:
 
     :param int status: the HTTP status.
     :param body: the parsed JSON, or None where the body is no JSON.
-    :param str text: the beginning of the body, not masked.
+    :param str words: what the gateway says to people, or the beginning of the body; masked.
+    :param bool is_text: the body is something else than JSON, not only a broken or a missing one.
     """
 
     status: int
-    body: object
-    text: str
+    body: object = field(repr=False)
+    words: str
+    is_text: bool
 
-    def field(self, name):
-        """A text field of a JSON object, or "" where there is none."""
-        value = self.body.get(name) if isinstance(self.body, dict) else None
-        return value if isinstance(value, str) else ""
+    def text(self, name):
+        """A text in a JSON object, by its name there, or "" where there is none."""
+        return _text_in(self.body, name)
 
     @property
-    def sentence(self):
-        """The gateway's own words."""
-        return self.field("message") or self.text[:200]
+    def is_error(self):
+        """Whether this is one of the gateway's error objects, and does not contradict itself."""
+        return bool(self.text("error")) and self.body.get("status") in (None, self.status)
 
 
 class Http:
     """Requests to one gateway.
 
-    :param float timeout: seconds to connect, seconds between two bytes of the answer, and seconds for
-        the body in all.
+    :param float timeout: seconds to connect, and seconds from the request to the end of the answer.
     :param int connections: how many connections are kept alive.
     """
 
     def __init__(self, timeout, connections=1):
         self.timeout = timeout
-        self.session = requests.Session()
+        self.session = _Session()
         # A .netrc would replace the Authorization header, and a proxy variable would see the money.
         self.session.trust_env = False
-        adapter = _WitnessAdapter(pool_connections=4, pool_maxsize=connections, max_retries=0)
+        self.session.headers["Accept-Encoding"] = "identity"
+        adapter = _WitnessAdapter(timeout, pool_connections=4, pool_maxsize=connections)
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
 
@@ -97,55 +193,78 @@ class Http:
         """Close the connections."""
         self.session.close()
 
-    def send(self, method, url, data=None, params=None, headers=None, secrets=()):
+    def send(self, method, url, secrets=(), **form):
         """Make one request.
 
+        :param secrets: strings that no text of the answer, or of an exception, shall show.
+        :param form: ``data``, ``params`` and ``headers`` as ``requests`` takes them.
         :return: the :class:`Reply`.
         :raise Unreachable: no byte of the request was written.
-        :raise Unclear: it was written, and no whole answer came back.
+        :raise Unclear: some of it was written, and no whole answer came back in time.
         """
-        _written.yes = False
+        _clock.start(self.timeout)
         try:
-            return self._exchange(method, url, data, params, headers)
+            with self.session.request(method, url, allow_redirects=False, stream=True, **form) as response:
+                return _reply(response.status_code, _read(response), secrets)
         # urllib3's own errors and ValueError (a header that is no text) escape from requests in places.
         except (requests.RequestException, OSError, ValueError, HTTPError) as error:
-            # The exception's text holds addresses and host names, never the form.
-            words = redact(f"{type(error).__name__}: {error}", secrets)[:300]
-            if _written.yes:
+            words = redact(_cause(error), secrets)[:MOST_WORDS]
+            if _clock.written:
                 raise errors.Unclear(errors.NO_ANSWER, words) from None
             reason = errors.TLS if isinstance(error, requests.exceptions.SSLError) else errors.UNREACHABLE
             raise errors.Unreachable(reason, words) from None
-
-    def _exchange(self, method, url, data, params, headers):
-        with self.session.request(
-            method,
-            url,
-            data=data,
-            params=params,
-            headers=headers,
-            timeout=(self.timeout, self.timeout),
-            # A 307 would post the form and the token again, to wherever it says.
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            content = _read(response, time.monotonic() + self.timeout)
-            return Reply(response.status_code, _parse(content), content[:2000].decode("utf-8", "replace"))
+        finally:
+            _clock.stop()
 
 
-def _read(response, deadline):
-    """The whole body, if it comes before ``deadline`` and is of a sane size."""
+def _cause(error):
+    """What went wrong, in words that hold addresses and host names, never the form."""
+    inner = error.args[0] if error.args else None
+    cause = getattr(inner, "reason", None) or error
+    return f"{type(cause).__name__}: {_PYTHON_OBJECT.sub('', str(cause))}"
+
+
+def _read(response):
+    """The whole body, if it is of a sane size."""
     content = b""
-    for piece in response.iter_content(8192):
+    for piece in response.raw.stream(8192, decode_content=False):
         content += piece
         if len(content) > MAX_BODY:
             raise requests.ConnectionError("the answer is too long")
-        if time.monotonic() > deadline:
-            raise requests.Timeout("the answer takes too long")
+    # urllib3 1.26 takes a body that ends too early for a whole one.
+    if response.raw.length_remaining:
+        raise requests.ConnectionError("the answer was cut short")
     return content
+
+
+def _reply(status, content, secrets):
+    body = _parse(content)
+    words = _messages(body) or content.decode("utf-8", "replace")
+    is_text = body is None and content.strip()[:1] not in (b"", b"{", b"[")
+    return Reply(status, body, redact(words, secrets)[:MOST_WORDS], is_text)
+
+
+def _messages(body):
+    """What a JSON object, or each in a list of them, says to people."""
+    rows = body if isinstance(body, list) else [body]
+    return "; ".join(filter(None, (_text_in(row, "message") for row in rows)))
+
+
+def _text_in(body, name):
+    value = body.get(name) if isinstance(body, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _parse(content):
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         return None
+
+
+def _object(pairs):
+    """A JSON object in which no name comes twice: of two statuses, who knows which one counts."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name comes twice")
+    return value
