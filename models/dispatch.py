@@ -79,6 +79,7 @@ class Dispatch:
         self.manager = manager
         # Read now: the caller's cursor may be lost while money is on its way.
         self._confirms_later = bool(manager.status_endpoint_url)
+        self._gateway = manager._mpesa_gateway()
         self.batch_ids = batches.ids
         self.payment_ids = payments and payments.ids
         self.result = Result()
@@ -232,7 +233,12 @@ class Dispatch:
             [const.READY, const.DOUBT],
             const.SENDING,
             [self._claim_row(item) for item in items],
-            new_claim={"token": token, "lease_seconds": self._lease.seconds, "user_id": self.env.uid},
+            new_claim={
+                "token": token,
+                "gateway": self._gateway,
+                "user_id": self.env.uid,
+                "lease_seconds": self._lease.seconds,
+            },
         )
 
     def _candidates(self, own, after_id):

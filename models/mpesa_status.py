@@ -110,10 +110,11 @@ class StatusQuery:
                  LIMIT {CLAIM_SIZE}
                    FOR NO KEY UPDATE SKIP LOCKED)
             RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
-                p.mpesa_state = 'doubt' AND p.mpesa_sent_at
+                p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute' AS may_go_again
             """,
             {
+                "gateway": self.manager._mpesa_gateway(),
                 "grace": GRACE,
                 "manager": self.manager.id,
                 "all": self.payment_ids is None,

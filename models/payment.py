@@ -51,6 +51,13 @@ class Payment(models.Model):
     mpesa_lease_until = fields.Datetime("Lease", readonly=True, copy=False, groups="base.group_no_one")
     mpesa_sender_id = fields.Many2one("res.users", "Sent By", readonly=True, copy=False)
     mpesa_sent_at = fields.Datetime("Sent", readonly=True, copy=False)
+    mpesa_gateway = fields.Char(
+        "Gateway",
+        readonly=True,
+        copy=False,
+        groups="base.group_no_one",
+        help="Where it was sent, as a digest.",
+    )
     mpesa_next_check = fields.Datetime("Next Status Query", readonly=True, copy=False)
     mpesa_checks = fields.Integer("Status Queries", readonly=True, copy=False)
     mpesa_attempt_ids = fields.One2many("g2p.payment.mpesa.attempt", "payment_id", "Attempts", readonly=True)
@@ -124,7 +131,7 @@ class Payment(models.Model):
         :param str target: the state that they go to.
         :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` each.
         :param str claim: only payments that this claim holds, or held.
-        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id"}``.
+        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id", "gateway"}``.
         :param bool confirmed: for ``paid``: the gateway says that it was carried out, not only taken.
         :return: the set of ids that were moved; the others are in none of ``sources``, or not the claim's.
         :raise TransitionError: no arrow leads from one of ``sources`` to ``target``.
@@ -195,12 +202,13 @@ class Payment(models.Model):
         if target == const.SENDING:
             assignments += [
                 "mpesa_claim = %s",
+                "mpesa_gateway = %s",
                 # Who sent a doubt the first time stays its sender.
                 "mpesa_sender_id = CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_sender_id ELSE %s END",
                 f"mpesa_sent_at = {NOW}",
                 f"mpesa_lease_until = {NOW} + %s * interval '1 second'",
             ]
-            parameters += [new_claim["token"], new_claim["user_id"], new_claim["lease_seconds"]]
+            parameters += [new_claim[name] for name in ("token", "gateway", "user_id", "lease_seconds")]
         return assignments, parameters
 
     @api.model

@@ -1,3 +1,4 @@
+import hashlib
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -168,6 +169,13 @@ class MpesaPaymentManager(models.Model):
         for manager in self:
             if manager.payee_id_type == "reg_id" and not manager.reg_id_type_for_payee_id:
                 raise ValidationError(_("Say which registered ID is the payee id."))
+
+    def _mpesa_gateway(self):
+        """A digest of where this manager sends and asks, and as whom."""
+        self.ensure_one()
+        names = ("payment_endpoint_url", "status_endpoint_url", "username")
+        parts = [self[name] or "" for name in names]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def _mpesa_client(self, record):
         """A client for this manager's gateway.

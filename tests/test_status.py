@@ -1,6 +1,7 @@
 from odoo.exceptions import UserError
 
 from .common import ProgramCase, phone
+from .harness import load_dev
 
 
 class FullProfileCase(ProgramCase):
@@ -107,6 +108,26 @@ class TestStatus(FullProfileCase):
         self.assert_states(paid=3, doubt=1)
         self.assertEqual(self.gateway.ledger()["count"], 3)
 
+    def test_never_seen_by_another_gateway_says_nothing(self):
+        self.prepare()
+        self.fault(1, "drop-taken", count=1)
+        self.send()
+        self.assert_states(accepted=3, doubt=1)
+        other = load_dev("sandbox.client").SandboxProcess(profile="full")
+        with other:
+            self.manager.write(
+                {
+                    "auth_endpoint_url": other.urls["login"],
+                    "payment_endpoint_url": other.urls["deposit"],
+                    "status_endpoint_url": other.urls["status"],
+                }
+            )
+            self.age("mpesa_sent_at")
+            self.ask()
+            self.ask()
+            self.assertEqual(other.ledger()["count"], 0)
+        self.assert_states(accepted=3, doubt=1)
+
     def test_another_amount_at_the_gateway_is_a_doubt(self):
         self.prepare()
         self.send()
@@ -182,7 +203,12 @@ class TestLease(FullProfileCase):
             ["ready"],
             "sending",
             [{"id": payment.id, "mpesa_reference": "ours", "account_number": phone(1)}],
-            new_claim={"token": "dead", "lease_seconds": 60, "user_id": self.env.uid},
+            new_claim={
+                "token": "dead",
+                "gateway": self.manager._mpesa_gateway(),
+                "user_id": self.env.uid,
+                "lease_seconds": 60,
+            },
         )
         return payment
 
