@@ -279,7 +279,7 @@ class SimpleMpesa:
         raise _misunderstood(reply)
 
     def _require_token_accepted(self, reply, token):
-        if reply.status == 401 and reply.is_error and TOKEN_SENTENCES.fullmatch(reply.text("message")):
+        if _rejects_token(reply):
             error = _error(_TokenRejected, errors.CREDENTIALS, reply)
             error.token = token
             raise error
@@ -372,7 +372,14 @@ def _misunderstood(reply):
     return _error(errors.Unclear, errors.NOT_UNDERSTOOD, reply)
 
 
+def _rejects_token(reply):
+    return reply.status == 401 and reply.is_error and bool(TOKEN_SENTENCES.fullmatch(reply.text("message")))
+
+
 def _login_error(reply):
+    if _rejects_token(reply):
+        # Whoever asks for a token here is not the one who gives it.
+        return _error(errors.OurFault, errors.SETUP, reply)
     if reply.status == 401 or (reply.status == 400 and _says(reply, "user not found")):
         return _error(errors.OurFault, errors.CREDENTIALS, reply)
     if reply.status >= 500 or reply.status == 429:

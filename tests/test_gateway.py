@@ -131,6 +131,7 @@ class TestLogin(GatewayCase):
     def test_a_wrong_url_is_a_wrong_set_up(self):
         self.assert_login_error(errors.OurFault, errors.SETUP, auth_url=self.gateway.url + "/api/login")
         self.assert_login_error(errors.OurFault, errors.SETUP, auth_url=self.gateway.urls["balance"])
+        self.assert_login_error(errors.OurFault, errors.SETUP, auth_url=self.gateway.urls["deposit"])
 
     def test_a_gateway_in_trouble_counts_as_not_reached(self):
         for kind in ("500", "html-502", "html-503", "html-504", "429"):
