@@ -6,6 +6,7 @@ import time
 
 from ..gateway.masking import RedactingFilter
 from .own_cursor import PASSING, own_transaction
+from .payment import NOW
 
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
@@ -52,23 +53,25 @@ class Lease:
         while not self._stop.wait(self.seconds / 3):
             tokens, now = list(self._tokens), time.monotonic()
             try:
-                self._renew(tokens)
+                renewed = self._renew(tokens)
             except PASSING as error:
                 # The sender sees that its claim grows old, and begins nothing more.
                 _logger.warning("A lease could not be renewed: %s", error)
             else:
-                self._tokens.update({token: now + self.seconds for token in tokens if token in self._tokens})
+                self._tokens.update({token: now + self.seconds for token in renewed if token in self._tokens})
 
     def _renew(self, tokens):
+        """Renew those claims that have not run out; gives them. A lease that is over has become a doubt."""
         if not tokens:
-            return
+            return set()
         with own_transaction(self._env) as own:
             own.cr.execute(
-                "UPDATE g2p_payment"
-                " SET mpesa_lease_until = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second'"
-                " WHERE mpesa_claim = ANY(%s) AND mpesa_state = 'sending'",
+                f"UPDATE g2p_payment SET mpesa_lease_until = {NOW} + %s * interval '1 second'"  # noqa: S608
+                f" WHERE mpesa_claim = ANY(%s) AND mpesa_state = 'sending' AND mpesa_lease_until > {NOW}"
+                " RETURNING mpesa_claim",
                 [self.seconds, tokens],
             )
+            return {row[0] for row in own.cr.fetchall()}
 
 
 def lease_seconds(env):
