@@ -66,7 +66,7 @@ class Lease:
             return set()
         with own_transaction(self._env) as own:
             own.cr.execute(
-                f"UPDATE g2p_payment SET mpesa_lease_until = {NOW} + %s * interval '1 second'"  # noqa: S608
+                f"UPDATE g2p_payment SET mpesa_lease_until = {NOW} + %s * interval '1 second'"
                 f" WHERE mpesa_claim = ANY(%s) AND mpesa_state = 'sending' AND mpesa_lease_until > {NOW}"
                 " RETURNING mpesa_claim",
                 [self.seconds, tokens],
