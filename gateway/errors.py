@@ -8,7 +8,7 @@ class                     money moved?    what may be done next
 ========================  ==============  =====================================================
 :class:`Refused`          no              this payment has failed; go on with the next one
 :class:`OurFault`         no              stop; the payment can go out once the cause is mended
-:class:`Unreachable`      no              nothing was written; the payment can go out later
+:class:`Unreachable`      no              the order was not written; it can go out later
 :class:`Unclear`          perhaps         never send again; ask for the status, or a person
 ========================  ==============  =====================================================
 """
@@ -66,7 +66,7 @@ class OurFault(NotTaken):
 
 
 class Unreachable(NotTaken):
-    """No byte of the request was written."""
+    """No byte of the order was written; or the question moves no money, and has no answer."""
 
 
 class Unclear(GatewayError):
