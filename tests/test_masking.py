@@ -13,6 +13,27 @@ class TestMasking(BaseCase):
         self.assertEqual(mask_payee("A-12"), "***2")
         self.assertEqual(mask_payee(None), "")
 
+    def test_of_a_short_number_no_more_is_shown_than_of_a_long_one(self):
+        for payee, masked in (
+            ("0700000001", "07*****001"),
+            ("700000001", "7*****001"),
+            ("70000001", "7*****01"),
+        ):
+            self.assertEqual(mask_payee(payee), masked)
+
+    def test_an_address_within_a_network_is_masked(self):
+        self.assertEqual(mask_payee("ann@mail"), "a***@mail")
+        self.assertEqual(
+            redact("user ann@mail and bob%40example.org"), "user a***@mail and b***%40example.org"
+        )
+
+    def test_numbers_in_groups_are_masked(self):
+        for text in ("+254 700 000 001", "0700-000-001", "254 700000001"):
+            self.assertRegex(redact(text), r"^\+?\d[\d -]{0,3}\*{5,}.{3}$")
+
+    def test_what_a_database_cannot_take_is_left_out(self):
+        self.assertEqual(redact("a\x00b\nc\ud800d"), "a b c d")
+
     def test_texts_lose_secrets_tokens_and_payees(self):
         text = redact(
             "POST as ann@example.org with hunter2, Bearer abc.def, eyJhbGci.eyJzdWIi.c2ln for +254700000001",
