@@ -21,6 +21,8 @@ USUAL_PORT = 8069
 # Jobs take a worker each, so more workers than jobs: the web client must not wait for them.
 WORKERS = 4
 CHANNELS = "root:2,root.mpesa:2"
+# Odoo kills a worker whose request takes longer, and a job is one.
+JOB_SECONDS = 3600
 START_SECONDS = 120
 STOP_SECONDS = 8
 
@@ -65,6 +67,8 @@ class OdooServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # The job runner calls its own server, and a proxy cannot reach that.
+            env=os.environ | {"NO_PROXY": "*", "no_proxy": "*"},
             # Ctrl-C reaches the demo, which then ends the server in an orderly way.
             start_new_session=True,
         )
@@ -127,6 +131,7 @@ class OdooServer:
         options["gevent_port"] = str(socket_port)
         options["workers"] = str(WORKERS)
         options["max_cron_threads"] = "1"
+        options["limit_time_real"] = str(JOB_SECONDS)
         options["list_db"] = "False"
         options["logfile"] = str(self.log)
         options["server_wide_modules"] += ",queue_job"
