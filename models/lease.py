@@ -25,6 +25,7 @@ class Lease:
         self.seconds = seconds
         self._env = env
         self._tokens = {}
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="mpesa-lease", daemon=True)
 
@@ -37,13 +38,15 @@ class Lease:
         # A renewal that waits for a lock ends by its time-out.
         self._thread.join(self.seconds)
 
-    def hold(self, token, since):
-        """Renew a claim from now on; it was made after the moment ``since`` of the monotonic clock."""
-        self._tokens[token] = since + self.seconds
+    def hold(self, token):
+        """Renew a claim from now on; it is about to be made."""
+        with self._lock:
+            self._tokens[token] = time.monotonic() + self.seconds
 
-    def drop(self, token):
-        """The claim has come to its end."""
-        self._tokens.pop(token, None)
+    def keep(self, tokens):
+        """Only these claims have not come to their end."""
+        with self._lock:
+            self._tokens = {token: until for token, until in self._tokens.items() if token in tokens}
 
     def is_safe(self, token):
         """Whether the claim is ours for long enough to begin a request."""
@@ -58,7 +61,11 @@ class Lease:
                 # The sender sees that its claim grows old, and begins nothing more.
                 _logger.warning("A lease could not be renewed: %s", error)
             else:
-                self._tokens.update({token: now + self.seconds for token in renewed if token in self._tokens})
+                self._prolong(renewed, now + self.seconds)
+
+    def _prolong(self, tokens, until):
+        with self._lock:
+            self._tokens.update({token: until for token in tokens if token in self._tokens})
 
     def _renew(self, tokens):
         """Renew those claims that have not run out; gives them. A lease that is over has become a doubt."""

@@ -122,15 +122,15 @@ class Payment(models.Model):
     # The one place where a payment changes its state
 
     @api.model
-    def _mpesa_move(self, sources, target, rows, claim=None, new_claim=None, confirmed=False):
+    def _mpesa_move(self, sources, target, rows, new_claim=None, confirmed=False):
         """Move payments along one arrow; OpenG2P's own fields and the batches' figures follow at once.
 
         In this transaction.
 
         :param sources: the states that the caller expects them in.
         :param str target: the state that they go to.
-        :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` each.
-        :param str claim: only payments that this claim holds, or held.
+        :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` each; and of ``claim``, where only
+            payments are moved that this claim holds, or held.
         :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id", "gateway"}``.
         :param bool confirmed: for ``paid``: the gateway says that it was carried out, not only taken.
         :return: the set of ids that were moved; the others are in none of ``sources``, or not the claim's.
@@ -147,17 +147,20 @@ class Payment(models.Model):
             )
         if not rows:
             return set()
-        columns = ["id", *(name for name in MOVE_COLUMNS if name in rows[0])]
-        line = "(" + ", ".join(f"%s::{MOVE_COLUMNS.get(name, 'int4')}" for name in columns) + ")"
+        guard = ["claim"] if "claim" in rows[0] else []
+        written = [name for name in MOVE_COLUMNS if name in rows[0]]
+        columns = ["id", *guard, *written]
+        types = {"id": "int4", "claim": "varchar", **MOVE_COLUMNS}
+        line = "(" + ", ".join(f"%s::{types[name]}" for name in columns) + ")"
         assignments, parameters = self._mpesa_assignments(target, new_claim, confirmed)
-        assignments += [f"{name} = v.{name}" for name in columns[1:]]
+        assignments += [f"{name} = v.{name}" for name in written]
         self.env.cr.execute(
             f"""
             WITH v({", ".join(columns)}) AS (VALUES {", ".join([line] * len(rows))}),
             old AS (
                 SELECT p.id, p.mpesa_state AS was, p.batch_id, p.amount_issued
                   FROM g2p_payment p JOIN v ON v.id = p.id
-                 WHERE p.mpesa_state = ANY(%s) AND (%s IS NULL OR p.mpesa_claim = %s)
+                 WHERE p.mpesa_state = ANY(%s) {"AND p.mpesa_claim = v.claim" if guard else ""}
                  ORDER BY p.id FOR NO KEY UPDATE OF p
             ),
             moved AS (
@@ -171,8 +174,6 @@ class Payment(models.Model):
             [
                 *(row[name] for row in rows for name in columns),
                 list(sources),
-                claim,
-                claim,
                 *parameters,
             ],
         )

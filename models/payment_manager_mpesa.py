@@ -99,6 +99,13 @@ class MpesaPaymentManager(models.Model):
     )
     min_amount = fields.Integer("Least Amount", default=10, help="The least amount of one payment.")
     max_amount = fields.Integer("Most", default=0, help="The most for one payment; 0 for no limit.")
+    max_connections = fields.Integer(
+        "Connections",
+        default=4,
+        help="How many payments of one job are on their way at once, each over a connection of its own. "
+        "1 for the reference server, which loses track of balances otherwise; see to it that only one job "
+        "runs at a time there, too.",
+    )
     create_batch = fields.Boolean(default=True)
     batch_tag_ids = fields.Many2many("g2p.payment.batch.tag", "g2p_pay_batch_tag_pay_manager_mpesa")
     prepare_count = fields.Integer(
@@ -154,11 +161,13 @@ class MpesaPaymentManager(models.Model):
             "insecure": _("http is only possible on this machine or a private network; use https"),
         }
 
-    @api.constrains("api_timeout", "min_amount", "max_amount")
+    @api.constrains("api_timeout", "max_connections", "min_amount", "max_amount")
     def _check_numbers(self):
         for manager in self:
             if not 1 <= manager.api_timeout <= 120:
                 raise ValidationError(_("The time-out is 1 to 120 seconds."))
+            if not 1 <= manager.max_connections <= 64:
+                raise ValidationError(_("There are 1 to 64 connections."))
             if manager.min_amount < 0 or manager.max_amount < 0:
                 raise ValidationError(_("The least and the most amount are not below zero."))
             if manager.max_amount and manager.max_amount < manager.min_amount:
@@ -193,6 +202,7 @@ class MpesaPaymentManager(models.Model):
             password=manager.secret,
             customer_type=manager.customer_type,
             timeout=manager.api_timeout,
+            connections=manager.max_connections,
             sends_reference=bool(manager.status_endpoint_url or manager.honours_idempotency_key),
         )
         return SimpleMpesa(settings, record)

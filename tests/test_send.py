@@ -56,6 +56,7 @@ class TestStop(ProgramCase):
         self.assert_agrees()
 
     def test_a_gateway_that_talks_nonsense_leaves_few_in_doubt(self):
+        self.manager.max_connections = 1
         self.prepare()
         self.gateway.fault("*", "html-503-taken")
         self.send()
@@ -64,6 +65,7 @@ class TestStop(ProgramCase):
         self.assert_agrees()
 
     def test_doubts_between_answers_do_not_stop(self):
+        self.manager.max_connections = 1
         self.prepare()
         for number in (1, 2, 4, 5, 7, 8):
             self.fault(number, "reset-taken")
@@ -120,6 +122,64 @@ class TestStop(ProgramCase):
         self.payments()[3].send_payment()
         self.assert_states(paid=1, ready=9)
         self.assertEqual(self.payments()[3].mpesa_state, "paid")
+
+
+class TestConnections(ProgramCase):
+    """Several payments are on their way at once."""
+
+    PEOPLE = 24
+
+    def in_flight(self):
+        return self.gateway.requests()["in_flight"]
+
+    def test_as_many_at_once_as_there_are_connections(self):
+        self.gateway.settings(latency_ms=100)
+        self.addCleanup(self.gateway.settings, latency_ms=0)
+        for connections in (1, 4):
+            self.gateway.reset()
+            self.manager.max_connections = connections
+            self.payments().filtered(lambda p: p.mpesa_state == "ready").unlink()
+            cycle = self.cycle.copy({"name": f"With {connections}", "state": "approved"})
+            for entitlement in self.entitlements:
+                entitlement.copy({"cycle_id": cycle.id, "state": "approved"})
+            cycle.prepare_payment()
+            self.env.flush_all()
+            cycle.send_payment()
+            self.assertEqual(self.in_flight()["largest"], connections)
+            self.assertEqual(self.gateway.ledger()["count"], 24)
+
+    def test_never_two_to_one_payee(self):
+        self.gateway.settings(latency_ms=50)
+        self.addCleanup(self.gateway.settings, latency_ms=0)
+        for number, person in enumerate(self.people):
+            person.phone = f"+{phone(number % 3)}"
+        self.prepare()
+        self.send()
+        self.assert_states(paid=24)
+        self.assertEqual(self.in_flight()["largest_to_one_payee"], 1)
+        self.assert_agrees()
+
+    def test_nonsense_on_all_connections_leaves_no_more_in_doubt_than_were_on_their_way(self):
+        self.gateway.settings(latency_ms=50)
+        self.addCleanup(self.gateway.settings, latency_ms=0)
+        self.prepare()
+        self.gateway.fault("*", "html-503-taken")
+        self.send()
+        doubts = self.states().count("doubt")
+        self.assertIn(doubts, range(3, 8))
+        self.assert_states(doubt=doubts, ready=24 - doubts)
+        self.assert_agrees()
+
+    def test_wrong_credentials_in_the_middle_give_the_rest_back(self):
+        self.prepare()
+        self.gateway.fault("*", "token-expired", count=0)
+        self.send()
+        self.assert_states(ready=24)
+        self.assertEqual(self.gateway.ledger()["count"], 0)
+        self.gateway.clear_faults()
+        self.send()
+        self.assert_states(paid=24)
+        self.assert_agrees()
 
 
 class TestFloatQuestion(ProgramCase):
