@@ -21,8 +21,8 @@ LEFT_OUT = {"build", "dev", "dist", "tests", "__pycache__"}
 def source_files():
     """Return the paths, from the root, of what is packed: files under git's care, or all without git."""
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
-        paths = [Path(name) for name in listed.stdout.split("\0") if name]
+        listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+        paths = [Path(name) for name in listed.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
         paths = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
     return [path for path in paths if is_packed(path) and (ROOT / path).is_file()]
@@ -44,7 +44,8 @@ def addon_copy():
             shutil.copy(ROOT / path, addon / path)
         # A source package holds no dev/, so it is built by whool alone.
         settings = (addon / "pyproject.toml").read_text()
-        settings = settings.replace('"build_backend"', '"whool.buildapi"').replace('backend-path = ["dev"]\n', "")
+        settings = settings.replace('"build_backend"', '"whool.buildapi"')
+        settings = settings.replace('backend-path = ["dev"]\n', "")
         (addon / "pyproject.toml").write_text(settings)
         before = os.getcwd()
         os.chdir(addon)
