@@ -64,7 +64,7 @@ def mark_interrupted_batches(cr):
     What such a job had recorded was rolled back, and whom it had paid by then is not known.
     """
     cr.execute(
-        "SELECT args FROM queue_job WHERE model_name = %s AND method_name = '_send_payments'"
+        "SELECT args::text FROM queue_job WHERE model_name = %s AND method_name = '_send_payments'"
         " AND state <> 'done' AND (state IN ('started', 'failed') OR retry > 0 OR date_started IS NOT NULL)",
         [OLD],
     )
@@ -86,7 +86,7 @@ def mark_interrupted_batches(cr):
 def cancel_send_jobs(cr):
     """Send nothing by itself after the update: cancel what waits, and free the cycles locked for it."""
     cr.execute(
-        "SELECT args FROM queue_job WHERE model_name = %s AND method_name = '_send_payments'"
+        "SELECT args::text FROM queue_job WHERE model_name = %s AND method_name = '_send_payments'"
         " AND state NOT IN ('done', 'cancelled')",
         [OLD],
     )
@@ -112,23 +112,31 @@ def cancel_send_jobs(cr):
 
 def batches_of_jobs(cr):
     """The ids of batches in the arguments that were just selected."""
-    arguments = (value for (text,) in cr.fetchall() for value in json.loads(text or "[]"))
     return [
         batch_id
-        for value in arguments
-        if isinstance(value, dict) and value.get("model") == "g2p.payment.batch"
-        for batch_id in value.get("ids", [])
+        for (text,) in cr.fetchall()
+        for argument in decode(text)
+        if isinstance(argument, dict) and argument.get("model") == "g2p.payment.batch"
+        for batch_id in argument["ids"]
     ]
+
+
+def decode(text):
+    """The arguments of a job: text, jsonb, or text in jsonb, by the version of queue_job."""
+    arguments = json.loads(text or "[]")
+    return json.loads(arguments) if isinstance(arguments, str) else arguments
 
 
 def rename_in_jobs(cr):
     """A job of a model that is not there breaks the list of jobs. Our settings for jobs come as data."""
-    columns = ("name", "records", "args", "func_string", "channel_method_name")
-    renamed = ", ".join(f"{column} = replace({column}, %(old)s, %(new)s)" for column in columns)
     cr.execute(
-        f"UPDATE queue_job SET {renamed} WHERE model_name = %(old)s",
-        {"old": OLD, "new": NEW},
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'queue_job'"
+        " AND column_name IN ('name', 'records', 'args', 'func_string', 'channel_method_name')"
     )
+    renamed = ", ".join(
+        f"{column} = replace({column}::text, %(old)s, %(new)s)::{kind}" for column, kind in cr.fetchall()
+    )
+    cr.execute(f"UPDATE queue_job SET {renamed} WHERE model_name = %(old)s", {"old": OLD, "new": NEW})
     cr.execute(
         "DELETE FROM queue_job_function f USING ir_model m"
         " WHERE m.id = f.model_id AND m.model = %s RETURNING f.id",
