@@ -19,6 +19,7 @@
         "views/settle.xml",
         "views/payment.xml",
         "views/payment_batch.xml",
+        "views/cycle.xml",
     ],
     "uninstall_hook": "uninstall_hook",
 }

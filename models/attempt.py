@@ -37,7 +37,7 @@ class MpesaAttempt(models.Model):
     amount = fields.Float(readonly=True)
     started = fields.Datetime(readonly=True)
     seconds = fields.Float("Duration (s)", digits=(8, 3), readonly=True)
-    http_status = fields.Integer("HTTP Status", readonly=True)
+    http_status = fields.Char("HTTP Status", readonly=True)
     outcome = fields.Char(readonly=True)
     reason = fields.Char("Reason Code", readonly=True)
     words = fields.Char("The Gateway's Words", readonly=True, help="Masked.")

@@ -40,11 +40,11 @@ IN_OPENG2P = {
 # Why a payment is where it is: one sentence for each code, the gateway layer's and our own.
 REASONS = [
     # What keeps a payment from going out.
-    ("no_payee", "This payee has no such payee id"),
+    ("no_payee", "This person has no payee ID that can be used"),
     ("not_whole", "The amount is not a whole number of shillings"),
     ("not_positive", "The amount is not above zero"),
-    ("below_minimum", "The amount is below the least that may be sent"),
-    ("above_maximum", "The amount is above the most that may be sent"),
+    ("below_minimum", "The amount is below the smallest that may be sent"),
+    ("above_maximum", "The amount is above the largest that may be sent"),
     ("entitlement_closed", "The entitlement is no longer approved"),
     ("payee_busy", "Another payment to this payee is on its way"),
     # Because of the payee or the amount.

@@ -12,6 +12,9 @@ _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
 
 DEFAULT_SECONDS = 60
+# With less than this share of its time left, a claim is used for nothing new, and not renewed either: so
+# that nobody renews a part of it while somebody else turns the other part into doubts.
+SAFE = 1 / 4
 
 
 class Lease:
@@ -50,7 +53,7 @@ class Lease:
 
     def is_safe(self, token):
         """Whether the claim is ours for long enough to begin a request."""
-        return time.monotonic() < self._tokens.get(token, 0) - self.seconds / 4
+        return time.monotonic() < self._tokens.get(token, 0) - self.seconds * SAFE
 
     def _beat(self):
         while not self._stop.wait(self.seconds / 3):
@@ -68,15 +71,16 @@ class Lease:
             self._tokens.update({token: until for token in tokens if token in self._tokens})
 
     def _renew(self, tokens):
-        """Renew those claims that have not run out; gives them. A lease that is over has become a doubt."""
+        """Renew those claims that have not nearly run out; gives them."""
         if not tokens:
             return set()
         with own_transaction(self._env) as own:
             own.cr.execute(
                 f"UPDATE g2p_payment SET mpesa_lease_until = {NOW} + %s * interval '1 second'"
-                f" WHERE mpesa_claim = ANY(%s) AND mpesa_state = 'sending' AND mpesa_lease_until > {NOW}"
+                f" WHERE mpesa_claim = ANY(%s) AND mpesa_state = 'sending'"
+                f" AND mpesa_lease_until > {NOW} + %s * interval '1 second'"
                 " RETURNING mpesa_claim",
-                [self.seconds, tokens],
+                [self.seconds, tokens, self.seconds * SAFE],
             )
             return {row[0] for row in own.cr.fetchall()}
 

@@ -44,7 +44,7 @@ class MpesaSend(models.AbstractModel):
         action = self._outcome_notification(batches, result)
         if result.unfinished:
             self._send_by_jobs(batches, self._ready_counts(batches))
-            action["params"]["message"] += "\n" + _("The rest is sent in the background.")
+            action["params"]["message"] += " " + _("The rest is sent in the background.")
         return action
 
     def _send_payments(self, batches):
@@ -225,17 +225,16 @@ class MpesaSend(models.AbstractModel):
         refused, doubt = result.counts.get(const.REFUSED, 0), result.counts.get(const.DOUBT, 0)
         ready = totals.get(const.READY, 0)
         earlier = sum(totals.values()) - ready - sent - refused - doubt
-        lines = [
-            _("Of %(all)s payments:", all=sum(totals.values())),
+        parts = [
             _("%s sent now", sent),
-            _("%s refused", refused),
-            _("%s in doubt", doubt),
-            _("%s not sent", ready) + self._why_not_sent(batches, result),
+            *([_("%s refused", refused)] if refused else []),
+            *([_("%s in doubt", doubt)] if doubt else []),
+            *([_("%s not sent", ready) + self._why_not_sent(batches, result)] if ready else []),
+            *([_("%s sent before", earlier) + self._how_it_stands(totals, result)] if earlier else []),
         ]
-        if earlier:
-            lines.append(_("%s sent before", earlier) + self._how_it_stands(totals, result))
+        message = _("%(all)s payments: %(parts)s.", all=sum(totals.values()), parts="; ".join(parts))
         kind = "success" if not (refused or doubt or ready) else "warning"
-        return self._notification(kind, "\n".join(lines))
+        return self._notification(kind, message)
 
     def _totals(self, batches):
         groups = self.env["g2p.payment"]._read_group(
@@ -247,7 +246,8 @@ class MpesaSend(models.AbstractModel):
 
     def _why_not_sent(self, batches, result):
         if result.stopped:
-            return f": {batches._mpesa_sentence(result.stopped)}. {result.words}".rstrip()
+            reason = batches._mpesa_sentence(result.stopped)
+            return f" ({reason}: {result.words})" if result.words else f" ({reason})"
         groups = self.env["g2p.payment"]._read_group(
             [
                 ("batch_id", "in", batches.ids),
@@ -258,15 +258,15 @@ class MpesaSend(models.AbstractModel):
             ["mpesa_reason"],
             ["__count"],
         )
-        reasons = [f"{batches._mpesa_sentence(reason)} ({count})" for reason, count in groups]
-        return ": " + ", ".join(reasons) if reasons else ""
+        reasons = [f"{batches._mpesa_sentence(reason)}: {count}" for reason, count in groups]
+        return f" ({', '.join(reasons)})" if reasons else ""
 
     def _how_it_stands(self, totals, result):
         """What became of earlier payments: nobody shall think that nothing was paid."""
         earlier = {state: totals.get(state, 0) - result.counts.get(state, 0) for state in totals}
         labels = dict(self.env["g2p.payment"]._fields["mpesa_state"]._description_selection(self.env))
         parts = [
-            f"{labels[state]} {count}"
+            f"{labels[state]}: {count}"
             for state, count in earlier.items()
             if count > 0 and state != const.READY
         ]

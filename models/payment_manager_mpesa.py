@@ -97,8 +97,12 @@ class MpesaPaymentManager(models.Model):
         help="Only where the gateway's operator has confirmed it: a repeat of a payment with the same "
         "reference moves no money.",
     )
-    min_amount = fields.Integer("Least Amount", default=10, help="The least amount of one payment.")
-    max_amount = fields.Integer("Most", default=0, help="The most for one payment; 0 for no limit.")
+    min_amount = fields.Integer(
+        "Smallest Amount", default=10, help="The smallest amount of one payment, in shillings."
+    )
+    max_amount = fields.Integer(
+        "Largest Amount", default=0, help="The largest amount of one payment, in shillings; 0 for no limit."
+    )
     max_connections = fields.Integer(
         "Connections",
         default=4,
@@ -169,9 +173,9 @@ class MpesaPaymentManager(models.Model):
             if not 1 <= manager.max_connections <= 64:
                 raise ValidationError(_("There are 1 to 64 connections."))
             if manager.min_amount < 0 or manager.max_amount < 0:
-                raise ValidationError(_("The least and the most amount are not below zero."))
+                raise ValidationError(_("The smallest and the largest amount are not below zero."))
             if manager.max_amount and manager.max_amount < manager.min_amount:
-                raise ValidationError(_("The most amount is not below the least."))
+                raise ValidationError(_("The largest amount is not below the smallest."))
 
     @api.constrains("payee_id_type", "reg_id_type_for_payee_id")
     def _check_reg_id_type(self):

@@ -200,7 +200,7 @@ class TestOnlyOnce(ProgramCase):
         self.prepare()
         self.send()
         message = self.send()
-        self.assertIn("3 sent before (Paid 3)", message)
+        self.assertIn("3 sent before (Paid: 3)", message)
         self.assertIn("0 sent now", message)
 
     def test_one_more_cycle_does_not_touch_the_first(self):
