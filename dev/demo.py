@@ -196,8 +196,10 @@ class Run:
     def _serve(self):
         url = self.server.url
         action = self.admin.ref("g2p_programs.action_cycle")
+        menu = self.admin.ref("g2p_programs.g2p_program_menu_root")
+        cycle = f"action={action}&model=g2p.cycle&view_type=form&id={self.demo.cycle}&menu_id={menu}"
         print(
-            f"The cycle       {url}/web#action={action}&model=g2p.cycle&view_type=form&id={self.demo.cycle}",
+            f"The cycle       {url}/web#{cycle}",
             f"Program manager manager / {PASSWORD}",
             f"Finance         finance / {PASSWORD}",
             "Administrator   admin / admin",
