@@ -320,7 +320,7 @@ class Lab:
     # Time that passes: clocks are the only thing here that is not real
 
     def let_leases_run_out(self):
-        """The lease of each claim is over, whether its sender lives or not."""
+        """The lease of each claim is over. For dead senders: one that lives has a clock of its own."""
         self.execute(
             "UPDATE g2p_payment SET mpesa_lease_until = mpesa_lease_until - interval '1 day'"
             " WHERE mpesa_state = 'sending'"
@@ -359,6 +359,8 @@ class Lab:
         """
         self.gateway.clear_faults()
         self.gateway.settings(latency_ms=0, jitter_ms=0)
+        # Those who still send shall be through before their leases are said to be over.
+        self.wait_for_jobs()
         before = None
         while before != (before := self._picture(cycle)):
             self.let_leases_run_out()
@@ -495,9 +497,10 @@ class Server:
     def _answers(self):
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=START_SECONDS)
         try:
-            # Not /web/health, which answers before the database is loaded.
-            connection.request("GET", "/web/login")
-            return connection.getresponse().status < 500
+            # Not /web/health, which answers before the database is loaded. This says that one must log in.
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/web/dataset/call_kw", '{"params": {}}', headers)
+            return connection.getresponse().status == http.client.OK
         except GONE:
             return False
         finally:
@@ -572,7 +575,9 @@ class Server:
 
         def arrive():
             wait_until(lambda: len(self.happened()) > before, f"{self.name} comes to {point}")
-            stopped.append(self.happened()[-1][1])
+            pid = self.happened()[-1][1]
+            stopped.append(pid)
+            wait_until(lambda: " T " in Path(f"/proc/{pid}/stat").read_text(), f"{self.name} stops")
 
         try:
             yield arrive
