@@ -119,7 +119,7 @@ def agreement(now, ledger, words):
 
 def _verdict(problems, unknown):
     if problems:
-        return ["Ledger and database DISAGREE:", *(f"  {problem}" for problem in problems)]
+        return ["Ledger and database DISAGREE:", *(f"  {masking.redact(problem)}" for problem in problems)]
     if unknown:
         return [f"Ledger and database agree. Not known yet, and not sent again: {unknown:,}."]
     return ["Ledger and database agree, payee by payee."]
