@@ -336,18 +336,17 @@ class Lab:
 
     def let_jobs_be_retried(self):
         """Jobs whose process died are seen to be dead, and those that were put off are due."""
-        self.execute(
-            "UPDATE queue_job SET date_enqueued = date_enqueued - interval '1 hour'"
-            " WHERE state IN ('enqueued', 'started')"
-            " AND date_enqueued > now() AT TIME ZONE 'UTC' - interval '1 hour';"
-            "UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL"
-        )
+        self.execute(DEAD_JOBS)
 
     def wait_for_jobs(self):
-        """Wait until the queue has nothing to do; jobs of dead processes are seen to be dead at once."""
+        """Wait until the queue has nothing to do; jobs of dead processes are seen to be dead at once.
+
+        Those of living ones are not touched: a job whose row is written meanwhile has to run again.
+        """
+        self.let_jobs_be_retried()
 
         def idle():
-            self.let_jobs_be_retried()
+            self.execute("UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL")
             return not self.jobs("wait_dependencies", "pending", "enqueued", "started")
 
         wait_until(idle, "the queue is empty")
@@ -605,6 +604,19 @@ class Server:
         return self.session(login).click("g2p.cycle", "send_payment", cycle)["params"]
 
 
+# The runner calls a job dead that was begun a while ago and whose lock nobody holds. The row of a job that
+# runs is left alone: the job could not write it any more, and would be repeated.
+DEAD_JOBS = """
+    UPDATE queue_job SET date_enqueued = date_enqueued - interval '1 hour'
+     WHERE date_enqueued > now() AT TIME ZONE 'UTC' - interval '1 hour'
+       AND date_enqueued < now() AT TIME ZONE 'UTC' - interval '3 seconds'
+       AND (state = 'enqueued' OR state = 'started' AND (
+            id IN (SELECT queue_job_id FROM queue_job_lock FOR UPDATE SKIP LOCKED)
+            OR NOT EXISTS (SELECT 1 FROM queue_job_lock l WHERE l.queue_job_id = queue_job.id)));
+    UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL;
+    SELECT pg_notify('queue_job', uuid) FROM queue_job
+     WHERE state IN ('enqueued', 'started') AND date_enqueued < now() AT TIME ZONE 'UTC' - interval '1 hour'
+"""
 END_BACKENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
 # Has the database itself keep each change of a payment's state.
