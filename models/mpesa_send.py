@@ -1,4 +1,5 @@
 from odoo import _, fields, models
+from odoo.tools import config
 
 from ..gateway.errors import GatewayError
 from . import const
@@ -11,6 +12,8 @@ MOST_IN_REQUEST = 25
 SECONDS_IN_REQUEST = 20
 # Payments for one queue job.
 CHUNK = 500
+# Seconds before Odoo would kill its worker at which a job begins nothing more.
+JOB_MARGIN = 60
 # Minutes that a gateway is left in peace for.
 HOLD_MINUTES = 5
 
@@ -69,14 +72,23 @@ class MpesaSend(models.AbstractModel):
     def _send_payments_job(self, batch, most):
         """Queue job: send at most ``most`` of the ready payments of ``batch``.
 
+        It ends before Odoo would kill its worker, and leaves the rest to another job.
+
         :return: what was done, as the job's result.
         """
         self._require_sender(batch)
+        # Read now: after it the job's own cursor may be lost.
+        cycle_ids = batch.cycle_id.ids
+        limit = config["limit_time_real"]
+        seconds = limit - JOB_MARGIN if limit > JOB_MARGIN else None
         try:
-            result = Dispatch(self, batch, most=most, by_job=True).run()
+            result = Dispatch(self, batch, seconds, most, by_job=True).run()
         finally:
-            durably(self.env, lambda own: own["g2p.cycle"].browse(batch.cycle_id.id)._mpesa_unlock())
-        return f"{result.counts} {result.stopped}".strip()
+            durably(self.env, lambda own: own["g2p.cycle"].browse(cycle_ids)._mpesa_unlock())
+        if result.unfinished:
+            key = f"mpesa-send-{batch.id}-after-{self.env.context.get('job_uuid')}"
+            self.with_delay(identity_key=key)._send_payments_job(batch, most - result.counts.total())
+        return f"{dict(result.counts)} {result.stopped}".strip()
 
     # The float
 

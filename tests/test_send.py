@@ -1,8 +1,10 @@
 from datetime import timedelta
+from unittest.mock import patch
 
 from odoo import fields
 from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
+from odoo.tools import config
 
 from ..models import const
 from .common import ProgramCase, phone
@@ -238,6 +240,26 @@ class TestJobs(ProgramCase):
         self.assertFalse(self.payments().batch_id.mpesa_wanted_by_id)
         job = self.env["g2p.payment.mpesa.attempt"].search([("kind", "=", "payment")], limit=1).job_uuid
         self.assertEqual(job, self.jobs().uuid)
+        self.assert_agrees()
+
+    def test_a_job_ends_before_its_worker_is_killed_and_leaves_the_rest_to_another(self):
+        self.manager.max_connections = 1
+        self.gateway.settings(latency_ms=100)
+        self.addCleanup(self.gateway.settings, latency_ms=0)
+        self.prepare()
+        self.send()
+        first = self.jobs()
+        with patch.dict(config.options, {"limit_time_real": 61}):
+            self.run_job(first)
+        states = self.states()
+        self.assertGreater(states.count("paid"), 0)
+        self.assertGreater(states.count("ready"), 0)
+        self.assertTrue(self.payments().batch_id.mpesa_wanted_by_id)
+        rest = self.jobs() - first
+        self.assertEqual((len(rest), rest.state), (1, "pending"))
+        self.gateway.settings(latency_ms=0)
+        self.run_job(rest)
+        self.assert_states(paid=26)
         self.assert_agrees()
 
     def test_a_job_run_again_sends_nothing_again(self):

@@ -99,7 +99,8 @@ class DefaultPaymentManager(models.Model):
         if not entitlements:
             return self._notify("danger", self.env._("All entitlements selected are not approved!"))
         if len(entitlements) >= self.MAX_PAYMENTS_FOR_SYNC_PREPARE:
-            return self._prepare_payments_async(cycle, entitlements, len(entitlements))
+            self._prepare_payments_async(cycle, entitlements, len(entitlements))
+            return self._notify("success", self.env._("Preparing Payments Asynchronously."))
         payments, _batches = self._prepare_payments(cycle, entitlements)
         if not payments:
             return self._notify("danger", self.env._("There are no new payments issued!"))
