@@ -164,6 +164,20 @@ class TestPaymentsTakenOver(EarlierPaymentsCase):
         self.assertFalse(payment.mpesa_state)
         self.assertEqual(payment.state, "issued")
 
+    def test_a_wrapper_too_many_or_of_nobody(self):
+        """What the database allows, whatever OpenG2P's own rules say."""
+        payment = self.old_payment(0)
+        self.env.flush_all()
+        for manager_id in (self.manager.id, 0):
+            self.env.cr.execute(
+                "WITH wrapper AS (INSERT INTO g2p_program_payment_manager (program_id, manager_ref_id)"
+                " VALUES (%s, %s) RETURNING program_id, id) INSERT INTO"
+                " g2p_program_g2p_program_payment_manager_rel SELECT * FROM wrapper",
+                [self.program.id, f"{MANAGER},{manager_id}"],
+            )
+        self.update()
+        self.assertEqual((payment.mpesa_state, payment.mpesa_duplicate), ("ready", False))
+
     def test_a_second_time_changes_nothing(self):
         payment = self.old_payment(0, self.old_batch(started=True))
         self.update()

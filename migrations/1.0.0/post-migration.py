@@ -64,10 +64,11 @@ def sort_payments(env):
         f"""
         CREATE TEMPORARY TABLE mpesa_taken AS
         WITH paying AS (
-            SELECT r.{program.column1} AS program_id, split_part(w.manager_ref_id, ',', 2)::int4 AS manager_id
+            SELECT r.{program.column1} AS program_id, min(m.id) AS manager_id
               FROM {program.relation} r
               JOIN g2p_program_payment_manager w ON w.id = r.{program.column2}
-             WHERE w.manager_ref_id LIKE '{MANAGER},%'
+              JOIN g2p_program_payment_manager_mpesa m ON w.manager_ref_id = '{MANAGER},' || m.id
+             GROUP BY 1
         ), link AS (
             SELECT id AS payment_id, batch_id FROM g2p_payment WHERE batch_id IS NOT NULL
              UNION
