@@ -89,7 +89,7 @@ class _TimedReader(io.RawIOBase):
 
     def close(self):
         self._raw.close()
-        super().close()
+        return super().close()
 
 
 class _TimedResponse(http.client.HTTPResponse):
@@ -133,8 +133,9 @@ class _WitnessAdapter(HTTPAdapter):
         self._timeout = timeout
 
     def init_poolmanager(self, *args, **kwargs):
-        super().init_poolmanager(*args, **kwargs)
+        manager = super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
 
     def send(self, request, **kwargs):
         # Here, so that no request goes out without: to connect, and to wait for a byte.

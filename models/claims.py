@@ -221,11 +221,11 @@ class Claims:
         )
         own["g2p.payment"]._mpesa_move([const.SENDING], const.READY, own.cr.dictfetchall())
 
-    def write(self, outcomes, journal_rows):
+    def record(self, outcomes, journal_rows):
         """Record what became of payments, and the contacts with the gateway. Committed when this returns."""
-        durably(self.env, lambda own: self._write_in(own, outcomes, journal_rows))
+        durably(self.env, lambda own: self._record_in(own, outcomes, journal_rows))
 
-    def _write_in(self, own, outcomes, journal_rows):
+    def _record_in(self, own, outcomes, journal_rows):
         """Twice is as good as once."""
         for state in {outcome.state for outcome in outcomes}:
             # From doubt: our lease ran out, and this is the gateway's own late answer.

@@ -262,7 +262,7 @@ class Dispatch:
         rows = list(self._rows)
         if not outcomes and not rows:
             return
-        self._claims.write(outcomes, rows)
+        self._claims.record(outcomes, rows)
         for _row in rows:
             self._rows.popleft()
         self.result.counts.update(outcome.state for outcome in outcomes)

@@ -374,14 +374,14 @@ class Payment(models.Model):
 
     def _mpesa_was_sent(self):
         """Those that went out or may have. Those that the earlier module sent have no reference."""
-        return self.sudo().filtered(lambda p: p.mpesa_reference or p.mpesa_state in (const.PAID, const.DOUBT))
+        return self.sudo().filtered(lambda p: p.mpesa_reference or p.mpesa_state not in (False, const.READY))
 
-    def _mpesa_was_claimed(self):
-        return bool(self.mpesa_reference) or self.mpesa_state not in (False, const.READY)
-
-    def unlink(self):
+    @api.ondelete(at_uninstall=False)
+    def _unlink_except_sent(self):
         if self._mpesa_was_sent():
             raise UserError(_("A payment that was ever sent is kept. Nobody can delete it."))
+
+    def unlink(self):
         batches = self.batch_id
         result = super().unlink()
         batches.exists()._mpesa_refresh_figures()

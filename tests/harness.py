@@ -98,11 +98,12 @@ class Configuration:
         run = os.environ.get("G2P_RUN_ID", "run_0")
         return f"{run}_{kind}_{os.getpid()}_{next(_numbers)}"
 
-    def copy(self, template, database):
+    def copy_database(self, template, database):
         """A new database as ``template`` is, to which nobody may be connected."""
         with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cr:
             names = Identifier(database), Identifier(template)
-            cr.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+            # psycopg2 quotes the names.
+            cr.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))  # pylint: disable=sql-injection
 
     def drop(self, database):
         """Remove a database, whoever is connected."""
@@ -123,7 +124,7 @@ def filled_database(configuration):
     if not _filled:
         name = configuration.new_name("filled")
         atexit.register(configuration.drop, name)
-        configuration.copy(os.environ["G2P_TEMPLATE_DB"], name)
+        configuration.copy_database(os.environ["G2P_TEMPLATE_DB"], name)
         _filled[name] = fill(configuration, name)
         with contextlib.closing(configuration.connect(name)) as connection, connection.cursor() as cr:
             cr.execute(WATCH_PAYMENTS)
@@ -185,7 +186,7 @@ class Lab:
             exits.callback(self._pool.shutdown, wait=False, cancel_futures=True)
             template, self.ids = filled_database(self.configuration)
             exits.callback(self.configuration.drop, self.database)
-            self.configuration.copy(template, self.database)
+            self.configuration.copy_database(template, self.database)
             self.gateway.start()
             exits.callback(self.gateway.stop)
             exits.callback(self._close_connections)

@@ -1,6 +1,7 @@
 """What a lab's database holds: run by Odoo's shell, in a process of its own."""
 
 import json
+import sys
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -34,14 +35,13 @@ def fill(env, people):
     env.ref(const.ADMIN)[members] = [(4, admin.id)]
     env.cr.commit()
     cron = env.ref("g2p_payment_simple_mpesa.cron_refresh")
-    print(  # noqa: T201 - it is read by the lab
-        json.dumps(
-            {
-                "password": PASSWORD,
-                "program": program.id,
-                "manager": manager.id,
-                "people": entitlements.partner_id.ids,
-                "cron_action": cron.ir_actions_server_id.id,
-            }
-        )
-    )
+    ids = {
+        "password": PASSWORD,
+        "program": program.id,
+        "manager": manager.id,
+        "people": entitlements.partner_id.ids,
+        "cron_action": cron.ir_actions_server_id.id,
+    }
+    # It is read by the lab.
+    sys.stdout.write(json.dumps(ids) + "\n")
+    sys.stdout.flush()
