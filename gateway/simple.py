@@ -291,7 +291,7 @@ class SimpleMpesa:
         state, amount = data.get("state"), data.get("amount")
         if (
             state not in ("completed", "pending", "failed")
-            or data.get("reference") not in (reference, None)
+            or data.get("reference") != reference
             or not (amount is None or _is_amount(amount))
         ):
             raise _misunderstood(reply)

@@ -11,4 +11,5 @@ from . import (
     payment_batch,
     payment_manager,
     payment_manager_mpesa,
+    program,
 )

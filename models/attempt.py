@@ -75,7 +75,11 @@ class MpesaAttempt(models.Model):
             $$ LANGUAGE plpgsql;
             DROP TRIGGER IF EXISTS g2p_payment_mpesa_attempt_append_only ON g2p_payment_mpesa_attempt;
             CREATE TRIGGER g2p_payment_mpesa_attempt_append_only
-                BEFORE UPDATE OR DELETE OR TRUNCATE ON g2p_payment_mpesa_attempt
+                BEFORE UPDATE OR DELETE ON g2p_payment_mpesa_attempt
+                FOR EACH ROW EXECUTE FUNCTION g2p_payment_mpesa_attempt_refuse();
+            DROP TRIGGER IF EXISTS g2p_payment_mpesa_attempt_never_empty ON g2p_payment_mpesa_attempt;
+            CREATE TRIGGER g2p_payment_mpesa_attempt_never_empty
+                BEFORE TRUNCATE ON g2p_payment_mpesa_attempt
                 FOR EACH STATEMENT EXECUTE FUNCTION g2p_payment_mpesa_attempt_refuse();
             """
         )

@@ -133,7 +133,7 @@ class Claims:
         own.cr.execute(
             """
             SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
-                   e.partner_id, e.state AS entitlement_state
+                   e.partner_id, e.state AS entitlement_state, e.initial_amount
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id
              WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'ready' AND p.mpesa_manager_id = %s AND p.id > %s
@@ -154,7 +154,9 @@ class Claims:
         sendable, problems = [], []
         for row in rows:
             payee = payees.get(row["partner_id"])
-            problem = manager._mpesa_problem(row["amount_issued"], payee, row["entitlement_state"])
+            problem = manager._mpesa_problem(
+                row["amount_issued"], payee, row["entitlement_state"], row["initial_amount"]
+            )
             (problems if problem else sendable).append((row, problem or payee))
         return sendable, problems
 
@@ -222,8 +224,12 @@ class Claims:
         own["g2p.payment"]._mpesa_move([const.SENDING], const.READY, own.cr.dictfetchall())
 
     def record(self, outcomes, journal_rows):
-        """Record what became of payments, and the contacts with the gateway. Committed when this returns."""
-        durably(self.env, lambda own: self._record_in(own, outcomes, journal_rows))
+        """Record what became of payments, and the contacts with the gateway. Committed when this returns.
+
+        :return: those of the outcomes that are recorded on the payment. Another one came too late: its lease
+            had run out, and somebody has settled the doubt since.
+        """
+        return durably(self.env, lambda own: self._record_in(own, outcomes, journal_rows))
 
     def _record_in(self, own, outcomes, journal_rows):
         """Twice is as good as once."""
@@ -233,6 +239,13 @@ class Claims:
             rows = [_outcome_row(outcome) for outcome in outcomes if outcome.state == state]
             own["g2p.payment"]._mpesa_move(sources, state, rows)
         own["g2p.payment.mpesa.attempt"]._record(journal_rows)
+        ids = [outcome.item.payment_id for outcome in outcomes]
+        own.cr.execute("SELECT id, mpesa_state FROM g2p_payment WHERE id = ANY(%s)", [ids])
+        now = dict(own.cr.fetchall())
+        late = [outcome for outcome in outcomes if now[outcome.item.payment_id] != outcome.state]
+        taken = [o.item.payment_id for o in late if o.state in (const.PAID, const.ACCEPTED)]
+        own["g2p.payment"].browse(taken)._mpesa_tell_taken_after_all()
+        return [outcome for outcome in outcomes if outcome not in late]
 
 
 def _outcome_row(outcome):

@@ -45,6 +45,7 @@ REASONS = [
     ("not_positive", "The amount is not above zero"),
     ("below_minimum", "The amount is below the smallest that may be sent"),
     ("above_maximum", "The amount is above the largest that may be sent"),
+    ("above_entitlement", "The amount is larger than the entitlement"),
     ("entitlement_closed", "The entitlement is no longer approved"),
     ("payee_busy", "Another payment to this payee is on its way"),
     # Because of the payee or the amount.

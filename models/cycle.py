@@ -18,12 +18,12 @@ class Cycle(models.Model):
                AND NOT EXISTS (SELECT 1 FROM g2p_payment p JOIN g2p_payment_batch b ON b.id = p.batch_id
                                 WHERE b.cycle_id = c.id AND p.mpesa_state = 'sending')
                AND NOT EXISTS (SELECT 1 FROM queue_job j JOIN g2p_payment_batch b ON b.cycle_id = c.id
-                                WHERE j.state IN ('wait_dependencies', 'pending', 'enqueued')
-                                  AND j.identity_key LIKE 'mpesa-send-' || b.id || '-%%')
+                                WHERE j.state IN ('wait_dependencies', 'pending', 'enqueued', 'started')
+                                  AND j.uuid <> %s AND j.identity_key LIKE 'mpesa-send-' || b.id || '-%%')
                AND NOT EXISTS (SELECT 1 FROM queue_job j
                                 WHERE j.state IN ('wait_dependencies', 'pending', 'enqueued', 'started')
                                   AND j.identity_key = 'mpesa-prepare-' || c.id)
             """,
-            [self.ids],
+            [self.ids, self.env.context.get("job_uuid") or ""],
         )
         self.invalidate_recordset()

@@ -7,18 +7,24 @@ have gone out is never ready again.
 Threads make the requests and nothing else; the database is only touched by the thread that dispatches.
 """
 
+import logging
 import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+import psycopg2
+
 from ..gateway import errors
-from ..gateway.masking import mask_payee
+from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
 from .claims import Claims, Outcome
 from .lease import Lease, lease_seconds
 from .own_cursor import durably, own_transaction
+
+_logger = logging.getLogger(__name__)
+_logger.addFilter(RedactingFilter())
 
 # What is claimed when a sender dies becomes doubt, sent or not: so, a few times the connections at a time.
 CLAIM_PER_CONNECTION = 2
@@ -91,7 +97,11 @@ class Dispatch:
         with self.manager._mpesa_client(self._note) as client, self._lease:
             if self._claims.anything_ready() and self._log_in(client):
                 self._send_rounds(client)
-        durably(self.env, self._finish)
+        try:
+            durably(self.env, self._finish)
+        except psycopg2.Error:
+            # Money has moved and is recorded; whoever called must not be made to call again.
+            _logger.exception("What stopped the sending could not be noted")
         return self.result
 
     def send_again(self, payment_ids):
@@ -104,7 +114,7 @@ class Dispatch:
                 item = self._claims.claim_doubt(payment_id, self._lease.hold) if self._may_go_on() else None
                 if item:
                     self._by_reference[item.order.reference] = item
-                    self._write([self._order(client, item)])
+                    self._write([self._again(self._order(client, item))])
                 self._lease.keep(())
         return self.result
 
@@ -146,8 +156,10 @@ class Dispatch:
             # Whatever happened: what waits for a thread does not go out any more, and is given back.
             waiting = [item for future, item in self._in_hand.items() if future.cancel()]
             pool.shutdown()
-            self._collect()
-            self._give_back(waiting)
+            try:
+                self._give_back(waiting)
+            finally:
+                self._collect()
 
     def _pass_over(self, pool, client):
         """Claim and send; the next are claimed while the last are on their way."""
@@ -203,10 +215,13 @@ class Dispatch:
         """Order one payment. Gives its outcome, without a state if it was not begun."""
         if self.result.stopped or time.monotonic() >= self._ends or not self._lease.is_safe(item.token):
             return Outcome(item, "")
-        outcome = self._ask(client, item)
-        if item.again and outcome.state == const.READY:
-            # It did not go out this time; of the first time nobody knows.
-            return Outcome(item, const.DOUBT, outcome.reason, outcome.words)
+        return self._ask(client, item)
+
+    @staticmethod
+    def _again(outcome):
+        """What did not go out this time is a doubt still: of the first time nobody knows."""
+        if outcome.state in ("", const.READY):
+            return Outcome(outcome.item, const.DOUBT, outcome.reason, outcome.words)
         return outcome
 
     def _ask(self, client, item):
@@ -262,10 +277,10 @@ class Dispatch:
         rows = list(self._rows)
         if not outcomes and not rows:
             return
-        self._claims.record(outcomes, rows)
+        recorded = self._claims.record(outcomes, rows)
         for _row in rows:
             self._rows.popleft()
-        self.result.counts.update(outcome.state for outcome in outcomes)
+        self.result.counts.update(outcome.state for outcome in recorded)
 
     def _finish(self, own):
         batches = own["g2p.payment.batch"].browse(self.batch_ids)

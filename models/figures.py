@@ -14,7 +14,8 @@ FIGURES = {
     "stats_sent_transactions": (SENT, "1"),
     "stats_sent_amount": (SENT, "amount_issued"),
     "stats_paid_transactions": ({const.PAID}, "1"),
-    "stats_paid_amount": ({const.PAID}, "amount_issued"),
+    # The earlier module paid whole shillings of amounts with cents.
+    "stats_paid_amount": ({const.PAID}, "amount_paid"),
     "stats_failed_transactions": ({const.REFUSED}, "1"),
     "stats_failed_amount": ({const.REFUSED}, "amount_issued"),
     "mpesa_ready_count": ({const.READY}, "1"),
@@ -34,19 +35,20 @@ def recount():
     return f"""
         UPDATE g2p_payment_batch b SET {_assignments(counted, "f.started")}
         FROM (
-            SELECT batch_id, {", ".join(sums)},
+            SELECT wanted.id AS batch_id, {", ".join(sums)},
                 coalesce(bool_or(mpesa_reference IS NOT NULL OR mpesa_state <> 'ready'), false) AS started
-            FROM g2p_payment WHERE batch_id = ANY(%(ids)s) AND mpesa_state IS NOT NULL
-            GROUP BY batch_id
+            FROM unnest(%(ids)s) AS wanted(id)
+            LEFT JOIN g2p_payment p ON p.batch_id = wanted.id AND p.mpesa_state IS NOT NULL
+            GROUP BY wanted.id
         ) f
-        WHERE b.id = f.batch_id
+        WHERE b.id = f.batch_id AND (b.mpesa_state IS NOT NULL OR f.stats_issued_transactions > 0)
     """
 
 
 def carry_forward(target):
     """SQL that adds to the figures what it changes that the rows of ``old`` all go to the state ``target``.
 
-    ``old`` has the columns ``was`` (the state before), ``batch_id`` and ``amount_issued``.
+    ``old`` has the columns ``was`` (the state before), ``batch_id``, ``amount_issued`` and ``amount_paid``.
     """
     changes = [f"{_change(states, what, target)} AS {column}" for column, (states, what) in FIGURES.items()]
     new = {column: f"(coalesce(b.{column}, 0) + d.{column})" for column in FIGURES}

@@ -1,3 +1,4 @@
+import math
 import re
 
 import phonenumbers
@@ -95,16 +96,18 @@ class MpesaPayee(models.AbstractModel):
         whole = round(amount)
         return whole if abs(float(amount) - whole) < 0.005 else None
 
-    def _mpesa_problem(self, amount, payee, entitlement_state="approved"):
+    def _mpesa_problem(self, amount, payee, entitlement_state="approved", entitled=None):
         """What keeps a payment from going out, as a code of ``const.REASONS``, or None.
 
         :param amount: in the program's currency.
         :param payee: the payee id, or None.
+        :param entitled: what was approved, if it is to be compared.
         """
         self.ensure_one()
         shillings = self._whole_shillings(amount)
         checks = (
             ("entitlement_closed", entitlement_state in const.CLOSED_ENTITLEMENTS),
+            ("above_entitlement", entitled is not None and amount > math.ceil(entitled)),
             ("not_positive", amount <= 0),
             ("not_whole", shillings is None),
             ("below_minimum", shillings is not None and shillings < self.min_amount),

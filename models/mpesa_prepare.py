@@ -53,11 +53,20 @@ class MpesaPrepare(models.AbstractModel):
         )
 
     def _without_open_payment(self, entitlements):
-        """Approved entitlements with no payment, of whatever manager, but failed ones."""
+        """Approved entitlements with no payment, of whatever manager, but failed ones.
+
+        And none whose failed payment the gateway has taken after all.
+        """
         approved = entitlements.filtered(lambda entitlement: entitlement.state == "approved")
         domain = [("entitlement_id", "in", approved.ids), *NOT_FAILED]
         groups = self.env["g2p.payment"].sudo()._read_group(domain, ["entitlement_id"])
         paid = {entitlement.id for (entitlement,) in groups}
+        taken = [
+            ("payment_id.entitlement_id", "in", approved.ids),
+            ("outcome", "in", ("taken", "completed")),
+            ("payment_id.mpesa_reason", "=", "settled_not_paid"),
+        ]
+        paid.update(self.env["g2p.payment.mpesa.attempt"].sudo().search(taken).payment_id.entitlement_id.ids)
         return approved.filtered(lambda entitlement: entitlement.id not in paid)
 
     def _by_tag(self, entitlements):

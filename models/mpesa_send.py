@@ -14,8 +14,9 @@ SECONDS_IN_REQUEST = 20
 CHUNK = 500
 # Seconds before Odoo would kill its worker at which a job begins nothing more.
 JOB_MARGIN = 60
-# Minutes that a gateway is left in peace for.
+# Minutes that jobs leave a gateway in peace for: what passes by itself, and what somebody has to mend.
 HOLD_MINUTES = 5
+HOLD_MINUTES_FOR_US = 60
 
 
 class MpesaSend(models.AbstractModel):
@@ -46,7 +47,8 @@ class MpesaSend(models.AbstractModel):
         self.env.invalidate_all()
         action = self._outcome_notification(batches, result)
         if result.unfinished:
-            self._send_by_jobs(batches, self._ready_counts(batches))
+            # The caller's transaction is older than what has been written since.
+            durably(self.env, lambda own: self.with_env(own)._send_the_rest_by_jobs(batches.with_env(own)))
             action["params"]["message"] += " " + _("The rest is sent in the background.")
         return action
 
@@ -80,7 +82,9 @@ class MpesaSend(models.AbstractModel):
         # Read now: after it the job's own cursor may be lost.
         cycle_ids = batch.cycle_id.ids
         limit = config["limit_time_real"]
-        seconds = limit - JOB_MARGIN if limit > JOB_MARGIN else None
+        # Two exchanges, should the token have expired; each takes three times the time-out at the most.
+        margin = max(JOB_MARGIN, 6 * self.api_timeout)
+        seconds = limit - margin if limit > margin else None
         try:
             result = Dispatch(self, batch, seconds, most, by_job=True).run()
         finally:
@@ -159,6 +163,9 @@ class MpesaSend(models.AbstractModel):
             "success", _("%s payments are on their way, in the background.", sum(ready.values()))
         )
 
+    def _send_the_rest_by_jobs(self, batches):
+        self._send_by_jobs(batches, self._ready_counts(batches))
+
     def _queue_batch(self, batch, count):
         """One job for each chunk; a job that waits or runs already is not queued again.
 
@@ -194,15 +201,18 @@ class MpesaSend(models.AbstractModel):
                 self.with_user(batch.mpesa_wanted_by_id)._queue_batch(batch, count)
 
     def _mpesa_note_hold(self, result):
-        """Leave a gateway in peace for a while that cannot be reached or talks nonsense."""
-        if result.stopped in PASSES:
-            until, reason = f"{NOW} + interval '{HOLD_MINUTES} minutes'", result.stopped
+        """Have jobs leave a gateway in peace for a while. A person who clicks is not held back."""
+        if result.stopped:
+            minutes = HOLD_MINUTES if result.stopped in PASSES else HOLD_MINUTES_FOR_US
+            until, reason = f"{NOW} + interval '{minutes} minutes'", result.stopped
         elif result.counts and self.mpesa_hold_until:
             until, reason = "NULL", None
         else:
             return
         self.env.cr.execute(
-            f"UPDATE {self._table} SET mpesa_hold_until = {until}, mpesa_hold_reason = %s WHERE id = %s",
+            f"UPDATE {self._table} SET mpesa_hold_until = {until}, mpesa_hold_reason = %s WHERE id IN ("
+            # Somebody who prepares holds the row; then it is left as it is.
+            f"SELECT id FROM {self._table} WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)",
             [reason, self.id],
         )
 

@@ -1,6 +1,7 @@
 """How payments stand that were sent: expired leases, and what the gateway says when it is asked."""
 
 import logging
+import time
 from uuid import uuid4
 
 from odoo import api, models
@@ -21,6 +22,8 @@ LAST_DAY = 7
 # Status queries of one run of the scheduled job, for each manager, and in one claim.
 MOST_IN_RUN = 1000
 CLAIM_SIZE = 10
+# Odoo kills a scheduled job that takes too long, and what comes after it would wait for ever.
+SECONDS_IN_RUN = 60
 PATIENCE = 3
 # Minutes after which a gateway that has never seen a reference is not going to see it any more.
 GRACE = 10
@@ -34,36 +37,38 @@ class MpesaStatus(models.AbstractModel):
     def _cron_mpesa_refresh(self):
         """Scheduled: turn dead senders' claims into doubt, and ask gateways what became of payments."""
         durably(self.env, expire_leases)
+        ends = time.monotonic() + SECONDS_IN_RUN
         # Each of them, and there are as many as there are programs.
         for manager in self.sudo().search([]):  # pylint: disable=no-search-all
             try:
-                manager._mpesa_look_after()
+                manager._mpesa_look_after(ends)
             except Exception:
                 # The edge of the job: whatever is wrong with one manager, the others go on.
                 _logger.exception("The status of manager %s could not be refreshed", manager.id)
         locked = self.env["g2p.cycle"].sudo().search([("mpesa_locked", "=", True)])
         durably(self.env, lambda own: own["g2p.cycle"].browse(locked.ids)._mpesa_unlock())
 
-    def _mpesa_look_after(self):
+    def _mpesa_look_after(self, ends):
         """One manager's part of the scheduled job; each step is committed on its own."""
-        try:
-            self._mpesa_refresh_status()
-        except errors.GatewayError as error:
-            _logger.warning("Manager %s cannot ask its gateway: %s", self.id, error.message)
         durably(self.env, lambda own: give_up(own, self.id))
         durably(self.env, lambda own: self.with_env(own)._mpesa_sweep())
+        try:
+            self._mpesa_refresh_status(ends=ends)
+        except errors.GatewayError as error:
+            _logger.warning("Manager %s cannot ask its gateway: %s", self.id, error.message)
 
-    def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN):
+    def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN, ends=float("inf")):
         """Ask the gateway for payments that are accepted or in doubt, those that are due first.
 
         :param payments: only these, due or not; None for all that are due.
+        :param float ends: the moment of the monotonic clock after which nothing more is asked.
         :return: how many were asked for.
         :raise GatewayError: the gateway is in no state to be asked.
         """
         self.ensure_one()
         if not self.status_endpoint_url:
             return 0
-        return StatusQuery(self, payments).run(most)
+        return StatusQuery(self, payments).run(most, ends)
 
 
 class StatusQuery:
@@ -78,9 +83,9 @@ class StatusQuery:
         self._never_seen = []
         self._in_a_row = 0
 
-    def run(self, most):
+    def run(self, most, ends):
         with self.manager._mpesa_client(self._note) as client:
-            while len(self._asked) < most:
+            while len(self._asked) < most and time.monotonic() < ends:
                 due = durably(self.env, self._claim)
                 if not due:
                     break

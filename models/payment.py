@@ -1,3 +1,4 @@
+import math
 from collections import defaultdict
 
 from odoo import _, api, fields, models
@@ -37,6 +38,15 @@ class TransitionError(UserError):
 class Payment(models.Model):
     _inherit = "g2p.payment"
 
+    # What became of a payment is not copied.
+    state = fields.Selection(copy=False)
+    status = fields.Selection(copy=False)
+    status_is_final = fields.Boolean(copy=False)
+    status_datetime = fields.Datetime(copy=False)
+    amount_paid = fields.Monetary(copy=False)
+    payment_datetime = fields.Datetime(copy=False)
+    account_number = fields.Char(copy=False)
+    batch_id = fields.Many2one(copy=False)
     mpesa_manager_id = fields.Many2one(
         "g2p.program.payment.manager.mpesa", "M-Pesa Manager", readonly=True, copy=False, ondelete="restrict"
     )
@@ -78,6 +88,8 @@ class Payment(models.Model):
         "account_number",
         "journal_id",
     }
+    # Not written by hand once it is ours.
+    FIXED_BY_PREPARE = {"account_number", "entitlement_id"}
     # Not written by hand at all: they follow from what the gateway said.
     FIXED = {"state", "status", "status_is_final", "status_datetime", "amount_paid", "payment_datetime"}
 
@@ -158,7 +170,8 @@ class Payment(models.Model):
             f"""
             WITH v({", ".join(columns)}) AS (VALUES {", ".join([line] * len(rows))}),
             old AS (
-                SELECT p.id, p.mpesa_state AS was, p.batch_id, p.amount_issued
+                SELECT p.id, p.mpesa_state AS was, p.batch_id,
+                       p.amount_issued, p.amount_issued AS amount_paid
                   FROM g2p_payment p JOIN v ON v.id = p.id
                  WHERE p.mpesa_state = ANY(%s) {"AND p.mpesa_claim = v.claim" if guard else ""}
                  ORDER BY p.id FOR NO KEY UPDATE OF p
@@ -199,7 +212,8 @@ class Payment(models.Model):
         if target == const.PAID:
             assignments += ["amount_paid = p.amount_issued", f"payment_datetime = {NOW}"]
         if target in (const.ACCEPTED, const.DOUBT):
-            assignments += [f"mpesa_next_check = {NOW}", "mpesa_checks = 0"]
+            # What was asked for before, and was sent again, goes on being asked for less and less often.
+            assignments.append(f"mpesa_next_check = greatest(p.mpesa_next_check, {NOW})")
         if target == const.SENDING:
             assignments += [
                 "mpesa_claim = %s",
@@ -234,6 +248,18 @@ class Payment(models.Model):
             [moment, self.ids],
         )
         self.invalidate_recordset(["payment_datetime"])
+
+    def _mpesa_tell_taken_after_all(self):
+        """The gateway has taken payments that were settled as not paid: only a person can put that right."""
+        for payment in self.filtered(lambda p: p.mpesa_state == const.REFUSED):
+            payment.batch_id._mpesa_schedule_for_finance(
+                _("Paid after all: %s", payment.mpesa_reference),
+                _(
+                    "The gateway has taken payment %(name)s, which is settled as not paid. It is not prepared"
+                    " again. Compare it with the gateway's records.",
+                    name=payment.name,
+                ),
+            )
 
     # What people and other addons may do
 
@@ -288,7 +314,13 @@ class Payment(models.Model):
         """Whoever makes it: a payment of a program that pays by M-Pesa is ours, and ready."""
         if any(name.startswith("mpesa_") and vals[name] for vals in vals_list for name in vals):
             raise UserError(_("What M-Pesa says of a payment is not given when it is made."))
-        return super().create(self._mpesa_make_ours(vals_list))
+        # Nor by the caller's context.
+        context = {name: value for name, value in self.env.context.items() if not name.startswith("default_")}
+        own = self.with_env(self.env(context=context))
+        payments = super(Payment, own).create(self._mpesa_make_ours(vals_list))
+        if not self.env.context.get("mpesa_preparing"):
+            payments.filtered("mpesa_state").batch_id._mpesa_refresh_figures()
+        return payments.with_env(self.env)
 
     def _mpesa_make_ours(self, vals_list):
         """Add what a payment of ours begins with to those that are to be paid by a manager of ours."""
@@ -298,9 +330,10 @@ class Payment(models.Model):
         }
         by_manager = defaultdict(list)
         for vals in vals_list:
-            to_be_paid = vals.get("state", "issued") == "issued" and not vals.get("status")
             entitlement = by_id.get(vals.get("entitlement_id"))
-            manager = to_be_paid and entitlement and self._mpesa_manager_of(entitlement)
+            manager = entitlement and self._mpesa_manager_of(entitlement)
+            if manager and (vals.get("state", "issued") != "issued" or vals.get("status")):
+                raise UserError(_("An M-Pesa payment begins its life ready to be sent."))
             if manager:
                 by_manager[manager].append((vals, entitlement))
         ours = {
@@ -353,17 +386,21 @@ class Payment(models.Model):
         return result
 
     def _mpesa_check_write(self, vals):
-        ours = self.filtered("mpesa_state")
-        if not ours:
-            return
         by_hand = set(vals)
-        if by_hand & self.FIXED or any(name.startswith("mpesa_") for name in by_hand):
+        ours = self.filtered("mpesa_state")
+        if (by_hand & self.FIXED and ours) or any(name.startswith("mpesa_") for name in by_hand):
             raise UserError(
                 _(
                     "The outcome of an M-Pesa payment follows from what the gateway says, and is not written"
                     " by hand. Send it, refresh its status, or settle its doubt."
                 )
             )
+        if by_hand & self.FIXED_BY_PREPARE and ours:
+            raise UserError(
+                _("The payee of an M-Pesa payment is found by the person's own data: correct it there.")
+            )
+        if "amount_issued" in by_hand:
+            ours._mpesa_check_amount(vals["amount_issued"])
         if by_hand & self.FIXED_BY_CLAIM and ours._mpesa_was_sent():
             raise UserError(
                 _(
@@ -371,6 +408,11 @@ class Payment(models.Model):
                     "If it was refused, prepare payments again: a new one is made."
                 )
             )
+
+    def _mpesa_check_amount(self, amount):
+        """Nobody pays more than what was approved, but for the cents that make a whole shilling of it."""
+        if any(amount > math.ceil(payment.entitlement_id.initial_amount) for payment in self.sudo()):
+            raise UserError(_("A payment is not larger than its entitlement. Correct the entitlement first."))
 
     def _mpesa_was_sent(self):
         """Those that went out or may have. Those that the earlier module sent have no reference."""

@@ -1,4 +1,4 @@
-from odoo import _, fields, models
+from odoo import _, api, fields, models
 from odoo.exceptions import UserError
 
 from . import const, figures
@@ -8,6 +8,18 @@ class PaymentBatch(models.Model):
     _name = "g2p.payment.batch"
     _inherit = ["g2p.payment.batch", "mail.thread", "mail.activity.mixin"]
 
+    # What became of a batch is not copied.
+    payment_ids = fields.Many2many(copy=False)
+    batch_has_started = fields.Boolean(copy=False)
+    batch_has_completed = fields.Boolean(copy=False)
+    stats_issued_transactions = fields.Integer(copy=False)
+    stats_issued_amount = fields.Float(copy=False)
+    stats_sent_transactions = fields.Integer(copy=False)
+    stats_sent_amount = fields.Float(copy=False)
+    stats_paid_transactions = fields.Integer(copy=False)
+    stats_paid_amount = fields.Float(copy=False)
+    stats_failed_transactions = fields.Integer(copy=False)
+    stats_failed_amount = fields.Float(copy=False)
     mpesa_state = fields.Selection(
         [
             ("ready", "Ready"),
@@ -59,7 +71,21 @@ class PaymentBatch(models.Model):
         self.env.cr.execute(figures.recount(), {"ids": self.ids})
         self.invalidate_recordset()
 
+    @api.model_create_multi
+    def create(self, vals_list):
+        for vals in vals_list:
+            self._mpesa_check_figures({name: value for name, value in vals.items() if value})
+        context = {name: value for name, value in self.env.context.items() if not name.startswith("default_")}
+        own = self.with_env(self.env(context=context))
+        return super(PaymentBatch, own).create(vals_list).with_env(self.env)
+
+    def _mpesa_check_figures(self, vals):
+        """Refuse what follows from the payments, whoever writes it."""
+        if any(name.startswith(("mpesa_", "stats_")) and name != "stats_datetime" for name in vals):
+            raise UserError(_("A batch's figures follow from its payments."))
+
     def write(self, vals):
+        self._mpesa_check_figures(vals)
         if set(vals) & self.FIXED and any(self.mapped("mpesa_state")):
             raise UserError(_("Whether a batch has started or is complete follows from its payments."))
         return super().write(vals)
@@ -84,7 +110,10 @@ class PaymentBatch(models.Model):
 
     def _mpesa_want(self, user):
         """Remember for whom the batch is being sent, so that a job that fails is made good."""
-        self.sudo().mpesa_wanted_by_id = user
+        self.env.cr.execute(
+            "UPDATE g2p_payment_batch SET mpesa_wanted_by_id = %s WHERE id = ANY(%s)", [user.id, self.ids]
+        )
+        self.invalidate_recordset(["mpesa_wanted_by_id"])
 
     def _mpesa_want_no_more(self, stopped):
         """Nobody waits for these any more: nothing is left that can go out, or a person must act first."""
@@ -92,14 +121,16 @@ class PaymentBatch(models.Model):
             "UPDATE g2p_payment_batch b SET mpesa_wanted_by_id = NULL"
             " WHERE id = ANY(%s) AND mpesa_wanted_by_id IS NOT NULL AND (%s OR NOT EXISTS ("
             "     SELECT 1 FROM g2p_payment p WHERE p.batch_id = b.id AND p.mpesa_state = 'ready'"
-            "     AND p.mpesa_reason IS NULL))",
+            "     AND (p.mpesa_reason IS NULL OR p.mpesa_reason IN ('unreachable', 'circuit'))))",
             [self.ids, stopped],
         )
 
     def _mpesa_call_finance(self, stopped, reason, words):
         """One open activity for the finance group, however often a batch stops."""
         summary = _("Payments are stopped: %s", self._mpesa_sentence(reason))
-        if summary in self.activity_ids.mapped("summary"):
+        # One for the program, however many batches stop.
+        batches = self.search([("program_id", "=", self.program_id.id)])
+        if batches.activity_ids.filtered(lambda activity: activity.summary == summary):
             return
         note = _(
             "%(count)s payments of %(batches)s batches were not sent and stay ready. The gateway says: "
@@ -108,9 +139,12 @@ class PaymentBatch(models.Model):
             batches=len(stopped),
             words=words or "-",
         )
-        user = self._mpesa_finance_users()[:1]
+        self._mpesa_schedule_for_finance(summary, note)
+
+    def _mpesa_schedule_for_finance(self, summary, note):
+        user = self._mpesa_finance_users()[:1] or self.env.user
         self.with_context(mail_activity_quick_update=True).activity_schedule(
-            "mail.mail_activity_data_todo", summary=summary, note=note, user_id=(user or self.env.user).id
+            "mail.mail_activity_data_todo", summary=summary, note=note, user_id=user.id
         )
 
     def _mpesa_sentence(self, reason):

@@ -139,6 +139,32 @@ class MpesaPaymentManager(models.Model):
             raise ValidationError(_("An M-Pesa payment manager needs a password."))
         return managers
 
+    def write(self, vals):
+        self._check_password_is_given_again(vals)
+        if {"password", "username", *URL_FIELDS} & set(vals):
+            # Somebody has mended it.
+            vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False}
+        return super().write(vals)
+
+    def _check_password_is_given_again(self, vals):
+        """A stored password goes to no other server than the one that it was given for.
+
+        Who may set a gateway up could otherwise have it sent to a server of their own, and read it there.
+        """
+        if vals.get("password") and vals["password"] != PASSWORD_SHOWN:
+            return
+        for manager in self:
+            moved = [
+                name
+                for name in URL_FIELDS
+                if vals.get(name)
+                and _origin(vals[name]) != _origin(manager[name] or manager.auth_endpoint_url)
+            ]
+            if moved or ("username" in vals and vals["username"] != manager.username):
+                raise ValidationError(
+                    _("Another server, or another user: enter the password again, for it is sent there.")
+                )
+
     @api.constrains(*URL_FIELDS)
     def _check_urls(self):
         for manager in self:
@@ -226,6 +252,15 @@ def url_problem(url):
     if parts.scheme == "http" and not _is_near(host):
         return "insecure"
     return None
+
+
+def _origin(url):
+    """Scheme, host and port of an address; None of one that is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return None
 
 
 def _is_near(host):

@@ -62,6 +62,7 @@ class TestAccess(ProgramCase):
         self.gateway.fault("*", "500-not-taken", count=1)
         self.send()
         self.doubt = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_sent_at = mpesa_sent_at - interval '2 hours'")
         self.entitlements[0].copy({"state": "approved"})
         self.env.flush_all()
 

@@ -82,6 +82,18 @@ class TestSetUp(ManagerCase):
         self.assertEqual(self.manager.sudo().secret, "another")
         self.assertEqual(self.manager.password, PASSWORD_SHOWN)
 
+    def test_the_password_is_sent_to_no_other_server(self):
+        for vals in (
+            {"auth_endpoint_url": "https://elsewhere.example.org/login"},
+            {"payment_endpoint_url": "https://gateway.example.org:444/pay", "password": PASSWORD_SHOWN},
+            {"username": "somebody@example.org"},
+        ):
+            with self.assertRaisesRegex(ValidationError, "enter the password again"):
+                self.manager.write(vals)
+            self.manager.write({**vals, "password": "another"})
+            self.manager.write({**self.vals})
+        self.manager.auth_endpoint_url = "https://gateway.example.org/other/login"
+
     def test_the_scheduled_job_goes_on_for_ever(self):
         cron = self.env.ref("g2p_payment_simple_mpesa.cron_refresh")
         self.assertTrue(cron.active)

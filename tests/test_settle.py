@@ -1,8 +1,12 @@
+from datetime import timedelta
+
 from odoo import fields
 from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import new_test_user
 
+from ..gateway.simple import Order
 from ..models import const
+from ..models.claims import Claimed, Claims, Outcome
 from ..models.payment import TransitionError
 from .common import ProgramCase
 
@@ -18,6 +22,12 @@ class TestSettle(ProgramCase):
         self.send()
         self.assert_states(paid=2, doubt=1)
         self.doubt = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
+        self.let_hours_pass()
+
+    def let_hours_pass(self):
+        """What was sent was sent long ago."""
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_sent_at = mpesa_sent_at - interval '2 hours'")
+        self.env.invalidate_all()
 
     def settle(self, user=None, payments=None, **vals):
         payments = payments or self.doubt
@@ -32,11 +42,44 @@ class TestSettle(ProgramCase):
         return wizard
 
     def test_paid_with_a_receipt(self):
-        day = fields.Datetime.to_datetime("2026-02-01 10:11:12")
+        day = fields.Datetime.now().replace(microsecond=0) - timedelta(hours=1)
         self.settle(outcome="paid", receipt="TX1", paid_on=day)
         self.assertEqual((self.doubt.state, self.doubt.status), ("reconciled", "paid"))
         self.assertEqual((self.doubt.mpesa_receipt, self.doubt.payment_datetime), ("TX1", day))
         self.assertTrue(self.doubt.batch_id.batch_has_completed)
+
+    def test_not_before_the_gateway_can_have_carried_it_out(self):
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_sent_at = mpesa_sent_at + interval '2 hours'")
+        self.env.invalidate_all()
+        with self.assertRaisesRegex(UserError, "may still carry it out"):
+            self.settle(outcome="not_paid", reason="Not on the statement")
+
+    def test_a_receipt_is_for_one_payment_and_of_a_day_that_can_be(self):
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_receipt = 'TX1' WHERE id = %s",
+            [(self.payments() - self.doubt)[0].id],
+        )
+        self.env.invalidate_all()
+        now = fields.Datetime.now()
+        with self.assertRaisesRegex(ValidationError, "another payment"):
+            self.settle(outcome="paid", receipt="TX1", paid_on=now)
+        for day in (now + timedelta(days=3), now - timedelta(days=3)):
+            with self.assertRaisesRegex(ValidationError, "between"):
+                self.settle(outcome="paid", receipt="TX2", paid_on=day)
+
+    def test_taken_after_all_is_told_and_not_prepared_again(self):
+        token = self.doubt.mpesa_claim
+        self.settle(outcome="not_paid", reason="Not on the statement")
+        claims = Claims(self.manager, self.doubt.batch_id.ids, None, 60)
+        order = Order(self.doubt.mpesa_reference, self.doubt.account_number, 100)
+        outcome = Outcome(Claimed(self.doubt.id, self.doubt.batch_id.id, token, order), const.PAID)
+        journal = {"kind": "payment", "payment_id": self.doubt.id, "outcome": "taken"}
+        self.assertEqual(claims.record([outcome], [journal]), [])
+        self.env.invalidate_all()
+        self.assertEqual(self.doubt.mpesa_state, "refused")
+        self.assertIn("Paid after all", self.doubt.batch_id.activity_ids.summary)
+        self.prepare()
+        self.assertEqual(len(self.payments()), 3)
 
     def test_not_paid_with_a_reason_and_then_prepared_again(self):
         self.settle(outcome="not_paid", reason="Not on the statement of 1 February")
@@ -126,6 +169,64 @@ class TestHands(ProgramCase):
             with self.assertRaises(UserError):
                 self.payments()[0].write(vals)
         self.assertEqual(self.payments()[0].amount_paid, 50)
+
+    def test_no_more_than_the_entitlement_and_to_nobody_else(self):
+        payment = self.payments()[0]
+        for vals in (
+            {"amount_issued": 5000},
+            {"account_number": "254711111111"},
+            {"entitlement_id": self.entitlements[1].id},
+        ):
+            with self.assertRaises(UserError):
+                payment.write(vals)
+        self.env.flush_all()
+        self.env.cr.execute("UPDATE g2p_payment SET amount_issued = 5000 WHERE id = %s", [payment.id])
+        self.env.invalidate_all()
+        self.send()
+        self.assertEqual((payment.mpesa_state, payment.mpesa_reason), ("ready", "above_entitlement"))
+
+    def test_nothing_is_smuggled_in_by_defaults_or_copies(self):
+        self.send()
+        payment = self.payments()[0]
+        entitlement = self.entitlements[0].copy({"state": "approved"})
+        sneaky = {
+            "default_mpesa_reference": "mine",
+            "default_status": "paid",
+            "default_mpesa_duplicate": True,
+            "default_state": "sent",
+        }
+        vals = {"entitlement_id": entitlement.id, "cycle_id": self.cycle.id, "amount_issued": 100}
+        made = self.env["g2p.payment"].with_context(**sneaky).create(vals)
+        self.assertEqual((made.state, made.status, made.mpesa_state), ("issued", False, "ready"))
+        self.assertFalse(made.mpesa_reference or made.mpesa_duplicate)
+        for more in ({"state": "sent", "status": "paid"}, {"mpesa_state": "doubt"}):
+            with self.assertRaises(UserError):
+                self.env["g2p.payment"].create({**vals, **more})
+        with self.assertRaises(ValidationError):
+            payment.copy()
+        batch = payment.batch_id.copy()
+        self.assertFalse(batch.payment_ids or batch.stats_paid_transactions or batch.batch_has_started)
+
+    def test_a_batch_is_wanted_by_nobody_else_and_its_figures_are_counted(self):
+        batch = self.payments().batch_id
+        for vals in (
+            {"mpesa_wanted_by_id": self.env.uid},
+            {"stats_paid_transactions": 9},
+            {"mpesa_state": False},
+        ):
+            with self.assertRaises(UserError):
+                batch.write(vals)
+
+    def test_another_manager_does_not_get_ready_payments(self):
+        refused = self.assertRaisesRegex(ValidationError, "before another manager")
+        with refused, self.env.cr.savepoint():
+            self.program.payment_managers = [(5,)]
+        self.env.invalidate_all()
+        self.send()
+        self.program.payment_managers = [(5,)]
+
+    def test_a_user_can_be_deleted(self):
+        new_test_user(self.env, "leaver", groups="base.group_user").unlink()
 
     def test_what_was_sent_is_kept(self):
         self.payments()[0].unlink()

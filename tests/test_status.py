@@ -120,6 +120,7 @@ class TestStatus(FullProfileCase):
                     "auth_endpoint_url": other.urls["login"],
                     "payment_endpoint_url": other.urls["deposit"],
                     "status_endpoint_url": other.urls["status"],
+                    "password": "sandbox-secret",
                 }
             )
             self.age("mpesa_sent_at")

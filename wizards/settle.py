@@ -1,3 +1,4 @@
+from datetime import timedelta
 from uuid import uuid4
 
 from odoo import _, api, fields, models
@@ -5,6 +6,7 @@ from odoo.exceptions import AccessError, UserError, ValidationError
 
 from ..gateway.masking import mask_payee
 from ..models import const
+from ..models.mpesa_status import GRACE
 from ..models.own_cursor import durably
 
 
@@ -77,10 +79,37 @@ class SettleWizard(models.TransientModel):
     def _check_evidence(self):
         if self.outcome == "paid" and not (self.receipt and self.paid_on):
             raise ValidationError(_("Give the receipt and the day on which it was paid."))
+        if self.outcome == "paid":
+            self._check_receipt()
+        if self.outcome == "not_paid":
+            self._check_patience()
         if self.outcome == "paid" and len(self.payment_ids) > 1:
             raise ValidationError(_("A receipt is for one payment: settle paid ones one by one."))
         if self.outcome != "paid" and not self.reason:
             raise ValidationError(_("Give a reason."))
+
+    def _check_receipt(self):
+        payments = self.payment_ids.sudo()
+        same = [
+            ("mpesa_receipt", "=", self.receipt),
+            ("mpesa_manager_id", "in", payments.mpesa_manager_id.ids),
+            ("id", "not in", payments.ids),
+        ]
+        other = payments.search(same, limit=1)
+        if other:
+            raise ValidationError(_("This receipt is that of another payment: %s.", other.name))
+        sent = min((p.mpesa_sent_at for p in payments if p.mpesa_sent_at), default=self.paid_on)
+        # A day for clocks and time zones.
+        if not sent - timedelta(days=1) <= self.paid_on <= fields.Datetime.now() + timedelta(days=1):
+            raise ValidationError(_("It can only have been paid between when it was sent and today."))
+
+    def _check_patience(self):
+        """What is on its way may still arrive."""
+        latest = max((p.mpesa_sent_at for p in self.payment_ids.sudo() if p.mpesa_sent_at), default=None)
+        if latest and latest > fields.Datetime.now() - timedelta(minutes=GRACE):
+            raise UserError(
+                _("Wait until %s minutes after it was sent: the gateway may still carry it out.", GRACE)
+            )
 
     def _settle(self, own):
         payments = own["g2p.payment"].browse(self.payment_ids.ids)

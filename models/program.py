@@ -1,0 +1,38 @@
+from odoo import _, api, models
+from odoo.exceptions import ValidationError
+
+from . import const
+
+MANAGER = "g2p.program.payment.manager.mpesa"
+
+
+class Program(models.Model):
+    _inherit = "g2p.program"
+
+    @api.constrains("payment_managers")
+    def _check_mpesa_payments_keep_their_manager(self):
+        """Another manager would take our ready payments for its own, and pay them beside us."""
+        for program in self:
+            references = program.sudo().payment_managers.mapped("manager_ref_id")
+            managers = [
+                ref.id for ref in references if ref and ref._name == "g2p.program.payment.manager.mpesa"
+            ]
+            ready = (
+                self.env["g2p.payment"]
+                .sudo()
+                .search_count(
+                    [
+                        ("cycle_id.program_id", "=", program.id),
+                        ("mpesa_state", "=", const.READY),
+                        ("mpesa_manager_id", "not in", managers),
+                    ]
+                )
+            )
+            if ready:
+                raise ValidationError(
+                    _(
+                        "%s payments of this program are ready to be sent by its present M-Pesa manager. Send"
+                        " them, delete them or write them off before another manager takes its place.",
+                        ready,
+                    )
+                )
