@@ -748,6 +748,11 @@ class TestStatus(GatewayCase):
         with self.assertRaises(errors.Unclear):
             self.status_of(good, error="perhaps")
 
+    def test_an_answer_about_another_reference_or_none_is_unclear(self):
+        for reference in ("ref-2", None, ""):
+            with self.subTest(reference), self.assertRaises(errors.Unclear):
+                self.status_of({"state": "completed", "reference": reference})
+
     def test_receipt_and_words_are_such_that_a_database_takes_them(self):
         status = self.status_of(
             {"state": "failed", "transactionId": "A\x001\udc00", "reason": f"{PAYEE}\x00\udc00 left"}
@@ -755,6 +760,7 @@ class TestStatus(GatewayCase):
         self.assertEqual((status.receipt, status.words), ("A 1 ", "2547*****001  left"))
 
     def status_of(self, data, **fields):
+        data = {"reference": "ref-1"} | data
         body = json.dumps({"status": "success", "data": data} | fields)
         self.gateway.fault("status", "unknown-body", body, count=1)
         return self.client().status("ref-1")
