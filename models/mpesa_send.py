@@ -4,6 +4,7 @@ from odoo.tools import config
 from ..gateway.errors import GatewayError
 from . import const
 from .dispatch import PASSES, Dispatch
+from .notify import notification
 from .own_cursor import durably, own_transaction
 from .payment import NOW, check_access
 
@@ -42,7 +43,7 @@ class MpesaSend(models.AbstractModel):
         if sum(ready.values()) > MOST_IN_REQUEST:
             return self._send_by_jobs(batches, ready)
         if not batches:
-            return self._notification("warning", _("There are no payment batches to send."))
+            return notification("warning", _("There are no payment batches to send."))
         result = Dispatch(self, batches, seconds=SECONDS_IN_REQUEST).run()
         self.env.invalidate_all()
         action = self._outcome_notification(batches, result)
@@ -59,7 +60,7 @@ class MpesaSend(models.AbstractModel):
         """
         self._require_sender(batches)
         if not batches:
-            return self._notification("warning", _("There are no payment batches to send."))
+            return notification("warning", _("There are no payment batches to send."))
         result = Dispatch(self, batches).run()
         self.env.invalidate_all()
         return self._outcome_notification(batches, result)
@@ -158,8 +159,8 @@ class MpesaSend(models.AbstractModel):
         """
         queued = sum(self._queue_batch(batches.browse(batch_id), count) for batch_id, count in ready.items())
         if not queued:
-            return self._notification("info", _("These payments are being sent already."))
-        return self._notification(
+            return notification("info", _("These payments are being sent already."))
+        return notification(
             "success", _("%s payments are on their way, in the background.", sum(ready.values()))
         )
 
@@ -256,7 +257,7 @@ class MpesaSend(models.AbstractModel):
         ]
         message = _("%(all)s payments: %(parts)s.", all=sum(totals.values()), parts="; ".join(parts))
         kind = "success" if not (refused or doubt or ready) else "warning"
-        return self._notification(kind, message)
+        return notification(kind, message)
 
     def _totals(self, batches):
         groups = self.env["g2p.payment"]._read_group(
@@ -293,16 +294,3 @@ class MpesaSend(models.AbstractModel):
             if count > 0 and state != const.READY
         ]
         return f" ({', '.join(parts)})" if parts else ""
-
-    def _notification(self, kind, message):
-        return {
-            "type": "ir.actions.client",
-            "tag": "display_notification",
-            "params": {
-                "title": _("Payment"),
-                "message": message,
-                "sticky": kind != "success",
-                "type": kind,
-                "next": {"type": "ir.actions.act_window_close"},
-            },
-        }

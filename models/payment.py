@@ -6,6 +6,7 @@ from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.errors import GatewayError
 from . import const, figures
+from .notify import notification
 
 # Payments that one click asks the gateway for.
 MOST_ASKED = 25
@@ -288,16 +289,7 @@ class Payment(models.Model):
             message = _(
                 "The gateway was asked for %(asked)s of %(all)s payments.", asked=asked, all=len(self)
             )
-        return {
-            "type": "ir.actions.client",
-            "tag": "display_notification",
-            "params": {
-                "title": _("Payment"),
-                "message": message,
-                "type": "info",
-                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
-            },
-        }
+        return notification("info", message, then="reload")
 
     def send_payment(self):
         """Send this one payment; upstream's button, which does nothing for other managers."""
