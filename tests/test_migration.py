@@ -428,7 +428,7 @@ class TestWholeUpdate(BaseCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
         cls.database = cls.configuration.new_name("migration")
         cls.addClassCleanup(cls.configuration.drop, cls.database)
-        cls.configuration.copy(os.environ["G2P_TEMPLATE_DB"], cls.database)
+        cls.configuration.copy_database(os.environ["G2P_TEMPLATE_DB"], cls.database)
         cls.connection = cls.configuration.connect(cls.database)
         cls.addClassCleanup(cls.connection.close)
         earlier = cls.write_earlier_module()
@@ -608,7 +608,7 @@ class TestWholeUpdate(BaseCase):
 
         template = self.configuration.new_name("shape")
         self.addCleanup(self.configuration.drop, template)
-        self.configuration.copy(os.environ["G2P_TEMPLATE_DB"], template)
+        self.configuration.copy_database(os.environ["G2P_TEMPLATE_DB"], template)
         with contextlib.closing(self.configuration.connect(template)) as connection:
             self.assertEqual(shape(self.connection), shape(connection))
 
