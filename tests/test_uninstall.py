@@ -166,7 +166,7 @@ class TestUninstall(BaseCase):
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         database = configuration.new_name("uninstall")
         cls.addClassCleanup(configuration.drop, database)
-        configuration.copy(os.environ["G2P_TEMPLATE_DB"], database)
+        configuration.copy_database(os.environ["G2P_TEMPLATE_DB"], database)
         process = subprocess.run(
             [
                 *(sys.executable, ROOT / "dev" / "odoo", "shell", "-c", configuration.path, "-d", database),
