@@ -6,6 +6,7 @@ from pathlib import Path
 from odoo.modules.module import get_module_path
 from odoo.tests import TransactionCase
 
+from ..models.figures import FIGURES
 from . import books
 from .harness import load_dev
 
@@ -104,6 +105,15 @@ class ProgramCase(GatewayProcessCase):
         self.env.invalidate_all()
         problems = disagreements(self.payments(), self.gateway.ledger())
         self.assertEqual(problems, [])
+        self.assert_figures()
+
+    def assert_figures(self):
+        """What was carried forward move by move is what the payments say."""
+        batches = self.payments().batch_id
+        names = [*FIGURES, "mpesa_state", "batch_has_started", "batch_has_completed"]
+        carried = batches.read(names)
+        batches._mpesa_refresh_figures()
+        self.assertEqual(carried, batches.read(names))
 
     def assert_states(self, **expected):
         self.env.invalidate_all()
