@@ -42,6 +42,11 @@ class TestMasking(BaseCase):
         for secret in ("hunter2", "abc.def", "eyJ", "254700000001", "ann@"):
             self.assertNotIn(secret, text)
 
+    def test_a_token_is_masked_however_it_is_cut(self):
+        token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+        for end in range(8, len(token)):
+            self.assertEqual(redact(f"got {token[:end]}"), "got ***")
+
     def test_amounts_stay_readable(self):
         self.assertEqual(redact("Amount: 400 Balance: 1200000"), "Amount: 400 Balance: 1200000")
 
