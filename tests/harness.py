@@ -336,18 +336,26 @@ class Lab:
         )
 
     def let_jobs_be_retried(self):
-        """Jobs whose process died are seen to be dead, and those that were put off are due."""
-        self.execute(DEAD_JOBS)
+        """Jobs whose process died are seen to be dead at once, and those that were put off are due.
+
+        Those of living processes, which hold their lock, are not touched: a job whose row is written
+        meanwhile has to run again.
+        """
+        self.execute(
+            "UPDATE queue_job j SET date_enqueued = date_enqueued - interval '1 hour'"
+            " WHERE state IN ('enqueued', 'started')"
+            " AND date_enqueued BETWEEN (now() AT TIME ZONE 'UTC') - interval '1 hour'"
+            "                       AND (now() AT TIME ZONE 'UTC') - interval '2 seconds'"
+            " AND (NOT EXISTS (SELECT FROM queue_job_lock l WHERE l.queue_job_id = j.id) OR id IN"
+            "      (SELECT queue_job_id FROM queue_job_lock FOR UPDATE SKIP LOCKED));"
+            "UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL"
+        )
 
     def wait_for_jobs(self):
-        """Wait until the queue has nothing to do; jobs of dead processes are seen to be dead at once.
-
-        Those of living ones are not touched: a job whose row is written meanwhile has to run again.
-        """
-        self.let_jobs_be_retried()
+        """Wait until the queue has nothing to do."""
 
         def idle():
-            self.execute("UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL")
+            self.let_jobs_be_retried()
             return not self.jobs("wait_dependencies", "pending", "enqueued", "started")
 
         wait_until(idle, "the queue is empty")
@@ -530,9 +538,14 @@ class Server:
         return self.start()
 
     def wait_dead(self):
-        """Wait until it has died of what was ordered."""
-        wait_until(lambda: not self.running, f"{self.name} dies")
-        self.kill()
+        """Wait until the process has died that was ordered to; its server goes on if that was a worker."""
+        wait_until(self.happened, f"{self.name} comes to where it dies")
+        pid = self.happened()[-1][1]
+        wait_until(lambda: not self._lives(pid), f"process {pid} of {self.name} dies")
+
+    def _lives(self, pid):
+        self._process.poll()
+        return Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
 
     def pids(self):
         """Its processes."""

@@ -64,6 +64,10 @@ class ProcessCase(BaseCase):
         self.server.forget_orders()
         if not self.server.running:
             self.server.restart()
+        if self.gateway.running:
+            self.gateway.thaw()
+        else:
+            self.gateway.restart()
         self.lab.forget()
         self.gateway.settings(latency_ms=0, settle_seconds=0)
         self.lab.set_profile(full)
@@ -81,12 +85,13 @@ class ProcessCase(BaseCase):
     def send_in_background(self, login="manager"):
         return self.lab.background(self.server.send, self.cycle, login)
 
-    def send_until_death(self):
-        """Click Send on a server that is ordered to die of it, and start it again."""
+    def click_until_death(self, click):
+        """Click on a server whose process is ordered to die of it; then there is one that lives again."""
         with contextlib.suppress(self.rpc_error, *GONE):
-            self.server.send(self.cycle)
+            click(self.cycle)
         self.server.wait_dead()
-        self.server.restart()
+        if not self.server.running:
+            self.server.restart()
 
     def come_to_rest(self):
         self.lab.come_to_rest(self.server, self.cycle)
@@ -106,9 +111,9 @@ class ProcessCase(BaseCase):
         self.assertEqual(self.lab.problems(self.cycle, again), [])
 
     def assert_paid_once(self):
-        self.assert_states(paid=self.people)
-        self.assertEqual(self.gateway.ledger()["count"], self.people)
         self.assert_agrees()
+        self.assertEqual(self.gateway.ledger()["count"], self.people)
+        self.assert_states(paid=self.people)
 
     def assert_paid_or_in_doubt(self, most_doubts):
         """At rest nobody is left but a few who may have been paid, each once."""
@@ -158,8 +163,10 @@ class TestClicks(ProcessCase):
         self.assert_paid_once()
 
     def _edit(self):
+        # A process that stands still may hold a row, and would be waited for.
         self.lab.execute(
-            "UPDATE g2p_payment SET payment_fee = coalesce(payment_fee, 0) + 1 WHERE cycle_id = %s",
+            "UPDATE g2p_payment SET payment_fee = coalesce(payment_fee, 0) + 1 WHERE id IN"
+            " (SELECT id FROM g2p_payment WHERE cycle_id = %s FOR NO KEY UPDATE SKIP LOCKED)",
             [self.cycle],
         )
 
@@ -257,28 +264,31 @@ class TestClicks(ProcessCase):
 
 
 class TestDeath(ProcessCase):
-    """Senders that die, or seem to."""
+    """Senders that die, or seem to. They are worker processes, which the server replaces."""
+
+    SERVER = {"workers": 2}
 
     def test_04_process_dies_after_the_fifth_deposit(self):
         self.prepared(IN_CLICK)
         self.server.order("order-answered", nth=5)
-        self.send_until_death()
-        claimed = self.states()["sending"]
+        self.click_until_death(self.server.send)
+        claimed = self.states().get("sending", 0)
         self.assertGreaterEqual(self.gateway.ledger()["count"], 5)
         self.assertLessEqual(claimed, CLAIMED)
         self.server.send(self.cycle)
+        self.assert_agrees()
         self.assert_states(paid=self.people - claimed, sending=claimed)
         self.come_to_rest()
         # Who had been claimed may have been paid, and is not paid again.
-        self.assert_states(paid=self.people - claimed, doubt=claimed)
         self.assert_agrees()
+        self.assert_states(paid=self.people - claimed, doubt=claimed)
 
     def test_death_at_each_point(self):
         for point in DEATHS:
             with self.subTest(point):
                 self.prepared(IN_CLICK)
                 self.server.order(point, nth=2)
-                self.send_until_death()
+                self.click_until_death(self.server.send)
                 self.assertEqual(self.server.happened()[-1][0], point)
                 self.assert_agrees()
                 self.come_to_rest()
@@ -289,7 +299,7 @@ class TestDeath(ProcessCase):
             with self.subTest(point):
                 self.prepared(full=True)
                 self.server.order(point, nth=2)
-                self.send_until_death()
+                self.click_until_death(self.server.send)
                 self.come_to_rest()
                 # Nobody is left for a person to decide about.
                 self.assert_states(paid=self.people)
@@ -300,10 +310,7 @@ class TestDeath(ProcessCase):
             with self.subTest(point):
                 self.begin_again()
                 self.server.order(point)
-                with contextlib.suppress(self.rpc_error, *GONE):
-                    self.server.prepare(self.cycle)
-                self.server.wait_dead()
-                self.server.restart()
+                self.click_until_death(self.server.prepare)
                 self.server.prepare(self.cycle)
                 self.assert_states(ready=self.people)
                 self.server.send(self.cycle)
@@ -334,25 +341,23 @@ class TestDeath(ProcessCase):
         self.prepared(IN_CLICK)
         self._set_lease(2)
         self.lab.set_manager(api_timeout=10)
-        other = self.lab.server()
         # The gateway takes its time, so that the sender is stopped while it holds no lock.
         self.gateway.settings(latency_ms=300)
         with self.server.stopped_at("order-written", 3) as arrive:
             click = self.send_in_background()
             arrive()
             claimed = self.states()["sending"]
-            wait_until(lambda: self._cron_leaves_nothing_sending(other), "the leases run out", 20)
+            wait_until(self._cron_leaves_nothing_sending, "the leases run out", 20)
             self.assertEqual(self.states()["doubt"], claimed)
         click.result(PATIENCE)
-        other.stop()
         self._set_lease(60)
         # The gateway's own late answers are good; what had not gone out is not for this sender any more,
         # and nobody knows of it: the journal would tell.
         self.assert_paid_or_in_doubt(claimed - 1)
         self.assertGreater(self.states()["doubt"], 0)
 
-    def _cron_leaves_nothing_sending(self, server):
-        self.lab.cron(server)
+    def _cron_leaves_nothing_sending(self):
+        self.lab.cron(self.server)
         return "sending" not in self.states()
 
 
@@ -369,7 +374,7 @@ class TestGateway(ProcessCase):
             self.gateway.kill()
         self.assertIn("cannot be reached", click.result(PATIENCE)["message"])
         # After a few without an answer the rest is left alone.
-        self.assertGreater(self.states()["ready"], self.people / 2)
+        self.assertGreater(self.states()["ready"], self.people / 4)
         self.gateway.restart()
         self.come_to_rest()
         self.assert_paid_or_in_doubt(self.CONNECTIONS)
@@ -381,7 +386,8 @@ class TestGateway(ProcessCase):
             arrive()
             self.gateway.freeze()
         click.result(PATIENCE)
-        self.assertGreater(self.states()["ready"], self.people / 2)
+        # After a few without an answer the rest is left alone.
+        self.assertGreater(self.states()["ready"], self.people / 4)
         doubts = self.states()["doubt"]
         self.gateway.thaw()
         self.come_to_rest()
@@ -443,7 +449,7 @@ class TestJobs(ProcessCase):
 
     def test_15_click_on_what_is_on_its_way_queues_nothing(self):
         self.prepared_in_batches_of(20)
-        self.gateway.settings(latency_ms=50)
+        self.gateway.settings(latency_ms=500)
         self.server.send(self.cycle)
         jobs = len(self.lab.jobs())
         self.assertIn("being sent already", self.server.send(self.cycle)["message"])
@@ -457,21 +463,23 @@ class TestJobs(ProcessCase):
             self.server.send(self.cycle)
             arrive()
             self.server.kill()
-        claimed = self.states()["sending"]
+        claimed = self.states().get("sending", 0)
         self.server.restart()
         self.lab.wait_for_jobs()
         # Without a click.
+        self.assert_agrees()
         self.assert_states(paid=PEOPLE - claimed, sending=claimed)
         self.come_to_rest()
-        self.assert_states(paid=PEOPLE - claimed, doubt=claimed)
         self.assert_agrees()
+        self.assert_states(paid=PEOPLE - claimed, doubt=claimed)
 
     def test_20_many_batches_are_not_sent_within_the_click(self):
         self.prepared_in_batches_of(2)
-        self.gateway.settings(latency_ms=100)
+        self.gateway.settings(latency_ms=500)
         begin = time.monotonic()
         message = self.server.send(self.cycle)["message"]
-        self.assertLess(time.monotonic() - begin, 2)
+        # It would be 7 seconds and more, over all connections.
+        self.assertLess(time.monotonic() - begin, 4)
         self.assertIn(f"{PEOPLE} payments are on their way", message)
         self.assertLess(self.gateway.ledger()["count"], PEOPLE / 2)
         self.lab.wait_for_jobs()
