@@ -348,7 +348,10 @@ class Lab:
             "                       AND (now() AT TIME ZONE 'UTC') - interval '2 seconds'"
             " AND (NOT EXISTS (SELECT FROM queue_job_lock l WHERE l.queue_job_id = j.id) OR id IN"
             "      (SELECT queue_job_id FROM queue_job_lock FOR UPDATE SKIP LOCKED));"
-            "UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL"
+            "UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL;"
+            # A runner that was just connecting has not heard of it, and would look again in a minute.
+            "SELECT pg_notify('queue_job', uuid) FROM queue_job WHERE state IN ('enqueued', 'started')"
+            " AND date_enqueued < (now() AT TIME ZONE 'UTC') - interval '1 hour'"
         )
 
     def wait_for_jobs(self):
