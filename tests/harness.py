@@ -548,7 +548,10 @@ class Server:
 
     def _lives(self, pid):
         self._process.poll()
-        return Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+        try:
+            return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def pids(self):
         """Its processes."""
