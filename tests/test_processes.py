@@ -474,7 +474,7 @@ class TestJobs(ProcessCase):
         self.assert_states(paid=PEOPLE - claimed, doubt=claimed)
 
     def test_20_many_batches_are_not_sent_within_the_click(self):
-        self.prepared_in_batches_of(2)
+        self.prepared_in_batches_of(6)
         self.gateway.settings(latency_ms=500)
         begin = time.monotonic()
         message = self.server.send(self.cycle)["message"]
