@@ -80,10 +80,31 @@ class MpesaPrepare(models.AbstractModel):
         # Nobody is left out because no tag fits, or there are no tags.
         yield no_tag, entitlements
 
+    def _batch_name(self, cycle, tag, number):
+        """What people call a batch: ``Cycle 1 / Everybody / 3``.
+
+        :param cycle: a ``g2p.cycle``.
+        :param tag: a ``g2p.payment.batch.tag``, or none.
+        :param int number: which batch of the cycle this is, from 1.
+        """
+        return " / ".join(filter(None, (cycle.name, tag.name, str(number))))
+
+    def _next_batch_number(self, cycle):
+        """The number of the cycle's next batch; that of a batch that was deleted may come again."""
+        self.env["g2p.payment.batch"].flush_model(["name", "cycle_id"])
+        self.env.cr.execute(
+            "SELECT coalesce(max(substring(name FROM ' / ([0-9]{1,9})$')::int), 0) + 1"
+            " FROM g2p_payment_batch WHERE cycle_id = %s",
+            [cycle.id],
+        )
+        return self.env.cr.fetchone()[0]
+
     def _create_batch(self, cycle, tag):
         return self.env["g2p.payment.batch"].create(
             {
-                "name": str(uuid4()),
+                "name": self._batch_name(cycle, tag, self._next_batch_number(cycle)),
+                # Other systems know it by this.
+                "external_batch_ref": str(uuid4()),
                 "cycle_id": cycle.id,
                 "tag_id": tag.id,
                 "stats_datetime": fields.Datetime.now(),

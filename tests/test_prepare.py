@@ -32,6 +32,16 @@ class TestPrepare(ProgramCase):
         )
         self.assertEqual(set(batches[0].payment_ids.mapped("amount_issued")), {200})
 
+    def test_a_batch_has_a_name_that_can_be_said_and_keeps_its_uuid_as_reference(self):
+        self.manager.batch_tag_ids.max_batch_size = 6
+        batches = self.prepare().batch_id.sorted("id")
+        self.assertEqual(batches.mapped("name"), ["Cycle 1 / Everybody / 1", "Cycle 1 / Everybody / 2"])
+        self.assertEqual({len(reference) for reference in batches.mapped("external_batch_ref")}, {36})
+        self.assertEqual(len(set(batches.mapped("external_batch_ref"))), 2)
+        self.entitlements[0].copy({"state": "approved"})
+        self.prepare()
+        self.assertEqual(self.payments().batch_id.sorted("id")[-1].name, "Cycle 1 / Everybody / 3")
+
     def test_a_batch_size_of_nought_is_no_error(self):
         self.manager.batch_tag_ids.max_batch_size = 0
         self.assertEqual(len(self.prepare().batch_id), 1)
