@@ -11,9 +11,12 @@
     "external_dependencies": {"python": ["requests", "phonenumbers"]},
     "data": [
         "security/ir.model.access.csv",
+        "security/finance_rules.xml",
         "data/queue_job.xml",
         "data/ir_cron.xml",
         "views/attempt.xml",
+        "views/report_payment.xml",
+        "views/report_attempt.xml",
         "views/manager.xml",
         "views/send.xml",
         "views/settle.xml",

@@ -1,5 +1,6 @@
 from . import (
     attempt,
+    attempt_report,
     compat_17,
     cycle,
     module,
@@ -11,5 +12,6 @@ from . import (
     payment_batch,
     payment_manager,
     payment_manager_mpesa,
+    payment_report,
     program,
 )
