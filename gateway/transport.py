@@ -9,7 +9,8 @@ import http.client
 import io
 import json
 import logging
-import re
+import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from . import errors
 from .masking import RedactingFilter, redact
@@ -27,8 +29,6 @@ from .masking import RedactingFilter, redact
 MAX_BODY = 64 * 1024
 # Of the gateway's own words, so many characters are kept.
 MOST_WORDS = 300
-# What urllib3 puts before its sentences: "<… object at 0x7f…>: ".
-_PYTHON_OBJECT = re.compile(r"<[^<>]* object at 0x\w+>: ")
 
 
 class _Clock(threading.local):
@@ -61,6 +61,26 @@ class _Clock(threading.local):
 
 
 _clock = _Clock()
+
+
+class _BadAnswer(requests.ConnectionError):
+    """An answer that is not read to its end; the text is for people."""
+
+
+# What went wrong, in words for people. The first kind that is among an error and its causes counts.
+_BROKEN_OFF = "the connection ended before a whole answer"
+_SENTENCES = (
+    (ssl.SSLCertVerificationError, "the certificate cannot be trusted"),
+    ((ssl.SSLError, requests.exceptions.SSLError), "no secure connection could be made"),
+    (socket.gaierror, "the host name is not known"),
+    (ConnectionRefusedError, "the connection was refused"),
+    (NewConnectionError, "no connection could be made"),
+    ((TimeoutError, PoolTimeoutError), "the time-out has passed"),
+    ((ConnectionError, http.client.IncompleteRead), _BROKEN_OFF),
+    (http.client.HTTPException, "the answer is not HTTP"),
+    (ProtocolError, _BROKEN_OFF),
+    (ValueError, "the address or the order cannot be written"),
+)
 
 
 class _OwnTexts(RedactingFilter):
@@ -219,10 +239,27 @@ class Http:
 
 
 def _cause(error):
-    """What went wrong, in words that hold addresses and host names, never the form."""
-    inner = error.args[0] if error.args else None
-    cause = getattr(inner, "reason", None) or error
-    return f"{type(cause).__name__}: {_PYTHON_OBJECT.sub('', str(cause))}"
+    """What went wrong, in a sentence that names no class of Python, and nothing of the form."""
+    if isinstance(error, _BadAnswer):
+        return str(error)
+    causes = _causes(error)
+    for kind, sentence in _SENTENCES:
+        found = next((cause for cause in causes if isinstance(cause, kind)), None)
+        if found:
+            detail = getattr(found, "verify_message", "")
+            return f"{sentence}: {detail}" if detail else sentence
+    return "the exchange failed"
+
+
+def _causes(error):
+    """An error and all that it wraps: urllib3 and requests keep that in arguments, or in ``reason``."""
+    waiting, seen = [error], []
+    while waiting:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and cause not in seen:
+            seen.append(cause)
+            waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+    return seen
 
 
 def _read(response):
@@ -231,10 +268,10 @@ def _read(response):
     for piece in response.raw.stream(8192, decode_content=False):
         content += piece
         if len(content) > MAX_BODY:
-            raise requests.ConnectionError("the answer is too long")
+            raise _BadAnswer("the answer is too long")
     # urllib3 1.26 takes a body that ends too early for a whole one.
     if response.raw.length_remaining:
-        raise requests.ConnectionError("the answer was cut short")
+        raise _BadAnswer("the answer was cut short")
     return content
 
 

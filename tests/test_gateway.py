@@ -450,7 +450,7 @@ class TestTime(GatewayCase):
         # Headers after some 1.2 seconds, the end of the body after 2.7.
         self.answer_deposit("drip-taken", 2.7)
         error = self.assert_over_in(6, *NO_ANSWER, client=client)
-        self.assertIn("timed out", error.message.lower())
+        self.assertEqual(error.message, "the time-out has passed")
 
     def test_a_kept_connection_has_the_whole_time_again(self):
         client = self.client(timeout=1)
@@ -527,13 +527,29 @@ class TestConnection(GatewayCase):
             error = self.assert_deposit_error(errors.Unreachable, errors.UNREACHABLE, client=client)
         finally:
             self.gateway.start()
-        self.assertIn("refused", error.message)
+        self.assertEqual(error.message, "the connection was refused")
         self.assertEqual(self.paid(), 0)
 
     def test_an_unknown_host_is_unreachable(self):
         unknown = socket.gaierror(-2, "Name or service not known")
         with patch.object(socket, "getaddrinfo", side_effect=unknown):
-            self.assert_gateway_error(errors.Unreachable, errors.UNREACHABLE, self.client().log_in)
+            error = self.assert_gateway_error(errors.Unreachable, errors.UNREACHABLE, self.client().log_in)
+        self.assertEqual(error.message, "the host name is not known")
+
+    def test_what_people_are_told_names_no_class_of_python(self):
+        broken_off = "the connection ended before a whole answer"
+        told = {
+            "late-taken": "the time-out has passed",
+            **dict.fromkeys(("drop-taken", "reset-taken", "cut-body-taken", "cut-chunks-taken"), broken_off),
+            "garbage-taken": "the answer is not HTTP",
+        }
+        for kind, words in told.items():
+            with self.subTest(kind):
+                client = self.client(timeout=SHORT)
+                client.log_in()
+                self.answer_deposit(kind, {"late-taken": 5, "garbage-taken": "garbage\r\n\r\n"}.get(kind))
+                error = self.assert_deposit_error(*NO_ANSWER, client=client)
+                self.assertIn(error.message, (words, "the answer was cut short"))
 
     def test_an_address_that_is_none_is_unreachable_and_nothing_else(self):
         urls = ("", "nowhere", "http://", "http://[", "ftp://127.0.0.1/", "http://127.0.0.1:99999/")
