@@ -6,6 +6,7 @@ import phonenumbers
 from odoo import api, fields, models
 from odoo.tools import email_normalize
 
+from ..gateway.simple import MOST_AMOUNT
 from . import const
 
 # OpenG2P joins the numbers of a person with commas.
@@ -93,8 +94,8 @@ class MpesaPayee(models.AbstractModel):
     @api.model
     def _whole_shillings(self, amount):
         """``amount`` as an int, or None if it has cents (a column of type numeric, or a float of it)."""
-        whole = round(amount)
-        return whole if abs(float(amount) - whole) < 0.005 else None
+        whole = round(amount) if math.isfinite(amount) else None
+        return whole if whole is not None and abs(float(amount) - whole) < 0.005 else None
 
     def _mpesa_problem(self, amount, payee, entitlement_state="approved", entitled=None):
         """What keeps a payment from going out, as a code of ``const.REASONS``, or None.
@@ -104,14 +105,21 @@ class MpesaPayee(models.AbstractModel):
         :param entitled: what was approved, if it is to be compared.
         """
         self.ensure_one()
+        # Also where no limit is set: a float knows no cents any more, and a gateway's own numbers overflow.
+        most = self.max_amount or MOST_AMOUNT
         shillings = self._whole_shillings(amount)
         checks = (
             ("entitlement_closed", entitlement_state in const.CLOSED_ENTITLEMENTS),
-            ("above_entitlement", entitled is not None and amount > math.ceil(entitled)),
+            ("above_entitlement", entitled is not None and exceeds(amount, entitled)),
             ("not_positive", amount <= 0),
+            ("above_maximum", not amount <= most),
             ("not_whole", shillings is None),
             ("below_minimum", shillings is not None and shillings < self.min_amount),
-            ("above_maximum", shillings is not None and self.max_amount and shillings > self.max_amount),
             ("no_payee", not payee),
         )
         return next((code for code, applies in checks if applies), None)
+
+
+def exceeds(amount, entitled):
+    """Whether it is more than what was approved, but for the cents that make a whole shilling of that."""
+    return not amount <= (math.ceil(entitled) if math.isfinite(entitled) else 0)

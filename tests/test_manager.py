@@ -188,13 +188,17 @@ class TestProblem(ManagerCase):
             (-5, "p", "not_positive"),
             (9, "p", "below_minimum"),
             (1001, "p", "above_maximum"),
+            (1000.5, "p", "above_maximum"),
             (100, None, "no_payee"),
         ):
             self.assertEqual(self.manager._mpesa_problem(amount, payee), problem, (amount, payee))
         self.assertEqual(self.manager._mpesa_problem(100, "p", "cancelled"), "entitlement_closed")
 
-    def test_no_most_amount_means_no_limit(self):
-        self.assertIsNone(self.manager._mpesa_problem(10**9, "p"))
+    def test_no_most_amount_means_as_much_as_a_number_can_say(self):
+        self.assertIsNone(self.manager._mpesa_problem(10**15, "p"))
+        for amount in (10**15 + 1, 1.8e17, 2e19, float("inf"), float("nan")):
+            self.assertEqual(self.manager._mpesa_problem(amount, "p"), "above_maximum", amount)
+            self.assertEqual(self.manager._mpesa_problem(100, "p", entitled=amount) is None, amount < 1e20)
 
 
 class TestViews(ManagerCase):
