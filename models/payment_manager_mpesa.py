@@ -69,10 +69,11 @@ class MpesaPaymentManager(models.Model):
         help="Can be replaced, and never be read again.",
     )
     secret = fields.Char("Stored Password", groups=fields.NO_ACCESS, copy=False, prefetch=False)
-    customer_type = fields.Char(
+    customer_type = fields.Selection(
+        [("subscriber", "Subscriber"), ("agent", "Agent"), ("merchant", "Merchant")],
         default="subscriber",
         required=True,
-        help="The kind of account that is paid: subscriber, agent or merchant.",
+        help="The kind of account that is paid.",
     )
     payee_id_type = fields.Selection(
         [

@@ -135,7 +135,7 @@ manager = env[OLD].create({
     "api_timeout": 33,
     "username": "agent@example.org",
     "password": "clear-text",
-    "customer_type": False,
+    "customer_type": " Dealer",
 })
 wrapper = env["g2p.program.payment.manager"].create({
     "program_id": program.id, "manager_ref_id": f"{OLD},{manager.id}",

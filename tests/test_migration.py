@@ -514,6 +514,9 @@ class TestWholeUpdate(BaseCase):
         self.assertEqual(self.after["password"], "********")
         self.assertEqual(self.after["tags"], ["All"])
 
+    def test_a_customer_type_that_there_is_not_is_corrected_and_told(self):
+        self.assertTrue(any("The customer type was dealer" in body for body in self.after["messages"]))
+
     def test_the_program_still_pays_by_it(self):
         self.assertEqual(
             self.after["of the program"], [f"{MANAGER}({self.before['manager']},)", "M-Pesa of before"]

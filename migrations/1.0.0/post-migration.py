@@ -305,7 +305,8 @@ def duplicates_file(manager):
 
 def corrections(manager):
     """What an administrator must correct: the earlier module had no rules for its settings."""
-    lines = list(filter(None, [corrected_timeout(manager), *broken_rules(manager)]))
+    corrected = [corrected_timeout(manager), corrected_customer_type(manager)]
+    lines = list(filter(None, [*corrected, *broken_rules(manager)]))
     if not manager.secret:
         lines.append("There is no password.")
     if not lines:
@@ -323,6 +324,15 @@ def corrected_timeout(manager):
         return None
     manager.api_timeout = after
     return f"The time-out was {before} seconds, which is not possible. It is {after} seconds now."
+
+
+def corrected_customer_type(manager):
+    """A word that no gateway knows would have each payment refused; people are paid as subscribers."""
+    before = manager.customer_type
+    if before in dict(manager._fields["customer_type"].selection):
+        return None
+    manager.customer_type = "subscriber"
+    return f"The customer type was {before}, which there is not. It is subscriber now."
 
 
 def broken_rules(manager):

@@ -46,8 +46,9 @@ def migrate(cr, version):
     rename_model(cr)
     rename_tables(cr)
     hide_passwords(cr)
-    # It was not required before.
-    cr.execute(f"UPDATE {NEW_TABLE} SET customer_type = 'subscriber' WHERE coalesce(customer_type, '') = ''")
+    # It was any text, or none. What is no customer type at all is corrected in the other script.
+    written = "nullif(lower(trim(customer_type)), '')"
+    cr.execute(f"UPDATE {NEW_TABLE} SET customer_type = coalesce({written}, 'subscriber')")
 
 
 def table_exists(cr, name):
