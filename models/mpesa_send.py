@@ -35,6 +35,9 @@ class MpesaSend(models.AbstractModel):
         :return: a client action: a notification, or the question what to do about a float that is too small.
         :raise AccessError: the user may not write payments.
         """
+        return self._tell_of_other_managers(batches, self._send_own(batches))
+
+    def _send_own(self, batches):
         self._require_sender(batches)
         ready = self._ready_counts(batches)
         question = None if self.env.context.get("mpesa_float_seen") else self._float_question(batches, ready)
@@ -236,6 +239,23 @@ class MpesaSend(models.AbstractModel):
         return {batch.id: count for batch, count in groups}
 
     # What people are told
+
+    def _tell_of_other_managers(self, batches, action):
+        """Add to a notification how many payments are those of a manager that was the program's before."""
+        domain = [("batch_id", "in", batches.ids), ("mpesa_state", "=", const.READY)]
+        other = [*domain, ("mpesa_manager_id", "!=", self.id)]
+        for manager, count in self.env["g2p.payment"]._read_group(other, ["mpesa_manager_id"], ["__count"]):
+            words = _(
+                "%(count)s payments are those of the manager %(name)s, and are sent by it alone: send each by"
+                " its own button, or have it written off and prepare again.",
+                count=count,
+                name=manager.sudo().name,
+            )
+            if "message" in action.get("params", ()):
+                action["params"].update(
+                    message=f"{action['params']['message']} {words}", type="warning", sticky=True
+                )
+        return action
 
     def _outcome_notification(self, batches, result):
         # The caller's transaction sees what there was before it was sent.

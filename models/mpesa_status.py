@@ -4,7 +4,7 @@ import logging
 import time
 from uuid import uuid4
 
-from odoo import api, models
+from odoo import _, api, models
 
 from ..gateway import errors
 from ..gateway.masking import RedactingFilter, mask_payee
@@ -17,7 +17,7 @@ _logger.addFilter(RedactingFilter())
 
 # Minutes until the next query of a payment, after each query of it; the last one goes on.
 INTERVALS = (2, 5, 10, 30, 60, 120, 360, 720, 1440)
-# Days after which an accepted payment without news becomes a person's task.
+# Days after it was first sent, after which a payment without news becomes a person's task.
 LAST_DAY = 7
 # Status queries of one run of the scheduled job, for each manager, and in one claim.
 MOST_IN_RUN = 1000
@@ -50,12 +50,40 @@ class MpesaStatus(models.AbstractModel):
 
     def _mpesa_look_after(self, ends):
         """One manager's part of the scheduled job; each step is committed on its own."""
-        durably(self.env, lambda own: give_up(own, self.id))
+        durably(self.env, lambda own: self.with_env(own)._mpesa_give_up())
         durably(self.env, lambda own: self.with_env(own)._mpesa_sweep())
         try:
             self._mpesa_refresh_status(ends=ends)
         except errors.GatewayError as error:
             _logger.warning("Manager %s cannot ask its gateway: %s", self.id, error.message)
+
+    def _mpesa_give_up(self):
+        """What has no news on its last day becomes a person's task, in this transaction.
+
+        The gateway is still asked for it, but it is not sent again.
+        """
+        self.env.cr.execute(
+            "SELECT id, mpesa_state FROM g2p_payment WHERE mpesa_manager_id = %s"
+            " AND (mpesa_state = 'accepted' OR mpesa_state = 'doubt' AND %s"
+            "      AND coalesce(mpesa_reason, '') NOT IN ('no_news', 'amount_differs'))"
+            " AND mpesa_first_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %s * interval '1 day'"
+            " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED",
+            # A doubt of a gateway that cannot be asked is a person's task from its first day.
+            [self.id, bool(self.status_endpoint_url), LAST_DAY],
+        )
+        states = dict(self.env.cr.fetchall())
+        payments = self.env["g2p.payment"].browse(states)
+        accepted = [{"id": payment_id} for payment_id in states if states[payment_id] == const.ACCEPTED]
+        payments._mpesa_move([const.ACCEPTED], const.DOUBT, accepted)
+        if payments:
+            self.env.cr.execute(
+                "UPDATE g2p_payment SET mpesa_reason = 'no_news' WHERE id = ANY(%s)", [payments.ids]
+            )
+            payments.invalidate_recordset()
+            note = _(
+                "The gateway does not say how %s payments went. Look them up, and settle them.", len(states)
+            )
+            payments.batch_id[:1]._mpesa_call_finance_once(_("No news for %s days", LAST_DAY), note)
 
     def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN, ends=float("inf")):
         """Ask the gateway for payments that are accepted or in doubt, those that are due first.
@@ -116,11 +144,14 @@ class StatusQuery:
                    FOR NO KEY UPDATE SKIP LOCKED)
             RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
                 p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
-                    < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute' AS may_go_again
+                    < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
+                    AND p.mpesa_first_sent_at > clock_timestamp() AT TIME ZONE 'UTC'
+                        - %(last_day)s * interval '1 day' AS may_go_again
             """,
             {
                 "gateway": self.manager._mpesa_gateway(),
                 "grace": GRACE,
+                "last_day": LAST_DAY,
                 "manager": self.manager.id,
                 "all": self.payment_ids is None,
                 "ids": self.payment_ids or [],
@@ -196,21 +227,6 @@ def expire_leases(own):
         [{"id": row["id"], "mpesa_reason": "sender_died", "mpesa_words": None} for row in rows],
     )
     own["g2p.payment.mpesa.attempt"]._record([_lease_row(own, row) for row in rows])
-
-
-def give_up(own, manager_id):
-    """An accepted payment without news for days becomes a doubt, and so a person's task."""
-    own.cr.execute(
-        "SELECT id FROM g2p_payment WHERE mpesa_state = 'accepted' AND mpesa_manager_id = %s"
-        " AND mpesa_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %s * interval '1 day'"
-        " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED",
-        [manager_id, LAST_DAY],
-    )
-    own["g2p.payment"]._mpesa_move(
-        [const.ACCEPTED],
-        const.DOUBT,
-        [{"id": row[0], "mpesa_reason": "no_news", "mpesa_words": None} for row in own.cr.fetchall()],
-    )
 
 
 def _lease_row(own, row):

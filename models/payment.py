@@ -1,4 +1,3 @@
-import math
 from collections import defaultdict
 
 from odoo import _, api, fields, models
@@ -6,6 +5,7 @@ from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.errors import GatewayError
 from . import const, figures
+from .mpesa_payee import exceeds
 from .notify import notification
 
 # Payments that one click asks the gateway for.
@@ -61,7 +61,8 @@ class Payment(models.Model):
     mpesa_claim = fields.Char("Claim", readonly=True, copy=False, groups="base.group_no_one")
     mpesa_lease_until = fields.Datetime("Lease", readonly=True, copy=False, groups="base.group_no_one")
     mpesa_sender_id = fields.Many2one("res.users", "Sent By", readonly=True, copy=False)
-    mpesa_sent_at = fields.Datetime("Sent", readonly=True, copy=False)
+    mpesa_sent_at = fields.Datetime("Sent", readonly=True, copy=False, help="The last time.")
+    mpesa_first_sent_at = fields.Datetime("First Sent", readonly=True, copy=False)
     mpesa_gateway = fields.Char(
         "Gateway",
         readonly=True,
@@ -222,6 +223,8 @@ class Payment(models.Model):
                 # Who sent a doubt the first time stays its sender.
                 "mpesa_sender_id = CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_sender_id ELSE %s END",
                 f"mpesa_sent_at = {NOW}",
+                "mpesa_first_sent_at ="
+                f" CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_first_sent_at ELSE {NOW} END",
                 f"mpesa_lease_until = {NOW} + %s * interval '1 second'",
             ]
             parameters += [new_claim[name] for name in ("token", "gateway", "user_id", "lease_seconds")]
@@ -299,7 +302,11 @@ class Payment(models.Model):
             return result
         if not ready.batch_id:
             raise UserError(_("Assign the payment to a batch first."))
-        return ready.sudo().mpesa_manager_id.with_env(self.env)._send_some(ready)
+        # Each by its own manager, whichever is the program's now.
+        for manager in ready.sudo().mpesa_manager_id.with_env(self.env):
+            own = ready.filtered(lambda p, manager=manager: p.sudo().mpesa_manager_id == manager)
+            result = manager._send_some(own)
+        return result
 
     @api.model_create_multi
     def create(self, vals_list):
@@ -403,7 +410,7 @@ class Payment(models.Model):
 
     def _mpesa_check_amount(self, amount):
         """Nobody pays more than what was approved, but for the cents that make a whole shilling of it."""
-        if any(amount > math.ceil(payment.entitlement_id.initial_amount) for payment in self.sudo()):
+        if any(exceeds(amount, payment.entitlement_id.initial_amount) for payment in self.sudo()):
             raise UserError(_("A payment is not larger than its entitlement. Correct the entitlement first."))
 
     def _mpesa_was_sent(self):

@@ -126,12 +126,8 @@ class PaymentBatch(models.Model):
         )
 
     def _mpesa_call_finance(self, stopped, reason, words):
-        """One open activity for the finance group, however often a batch stops."""
+        """Tell the finance group that batches are stopped."""
         summary = _("Payments are stopped: %s", self._mpesa_sentence(reason))
-        # One for the program, however many batches stop.
-        batches = self.search([("program_id", "=", self.program_id.id)])
-        if batches.activity_ids.filtered(lambda activity: activity.summary == summary):
-            return
         note = _(
             "%(count)s payments of %(batches)s batches were not sent and stay ready. The gateway says: "
             "%(words)s. Once the cause is mended, Send goes on where it stopped.",
@@ -139,7 +135,13 @@ class PaymentBatch(models.Model):
             batches=len(stopped),
             words=words or "-",
         )
-        self._mpesa_schedule_for_finance(summary, note)
+        self._mpesa_call_finance_once(summary, note)
+
+    def _mpesa_call_finance_once(self, summary, note):
+        """One open activity of a kind for the finance group and a program, however often it is called."""
+        batches = self.search([("program_id", "=", self.program_id.id)])
+        if not batches.activity_ids.filtered(lambda activity: activity.summary == summary):
+            self._mpesa_schedule_for_finance(summary, note)
 
     def _mpesa_schedule_for_finance(self, summary, note):
         user = self._mpesa_finance_users()[:1] or self.env.user

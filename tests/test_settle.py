@@ -41,6 +41,14 @@ class TestSettle(ProgramCase):
         self.env.invalidate_all()
         return wizard
 
+    def test_what_was_sent_again_may_have_been_paid_the_first_time(self):
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_first_sent_at = mpesa_first_sent_at - interval '3 days'"
+        )
+        self.env.invalidate_all()
+        self.settle(outcome="paid", receipt="TX1", paid_on=fields.Datetime.now() - timedelta(days=3))
+        self.assertEqual(self.doubt.mpesa_state, "paid")
+
     def test_paid_with_a_receipt(self):
         day = fields.Datetime.now().replace(microsecond=0) - timedelta(hours=1)
         self.settle(outcome="paid", receipt="TX1", paid_on=day)
@@ -116,6 +124,20 @@ class TestSettle(ProgramCase):
         self.env.invalidate_all()
         with self.assertRaisesRegex(UserError, "Somebody else"):
             self.settle(outcome="not_paid", reason="I know")
+
+    def test_where_nobody_knows_who_sent_it_not_by_anybody_who_may_send(self):
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_sender_id = NULL, mpesa_reference = NULL, mpesa_sent_at = NULL,"
+            " mpesa_first_sent_at = NULL"
+        )
+        self.env.invalidate_all()
+        both = new_test_user(
+            self.env, "both", groups=f"base.group_user,{const.FINANCE},{const.PROGRAM_MANAGER}"
+        )
+        with self.assertRaisesRegex(UserError, "may not send payments"):
+            self.settle(user=both, outcome="not_paid", reason="I know")
+        self.settle(outcome="not_paid", reason="Not on the statement")
+        self.assert_states(paid=2, refused=1)
 
     def test_only_by_the_finance_group(self):
         manager = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
@@ -224,6 +246,23 @@ class TestHands(ProgramCase):
         self.env.invalidate_all()
         self.send()
         self.program.payment_managers = [(5,)]
+
+    def test_payments_of_an_earlier_manager_are_told_and_sent_by_it_alone(self):
+        self.send()
+        self.entitlements[0].copy({"state": "approved"})
+        self.entitlements[1].copy({"state": "approved"})
+        self.prepare()
+        ready = self.payments().filtered(lambda payment: payment.mpesa_state == "ready")
+        later = self.manager.copy({"name": "Later", "password": "wrong"})
+        # As a release does, after the program was given another manager.
+        self.program.payment_managers.manager_ref_id = f"{later._name},{later.id}"
+        message = self.send()
+        self.assertIn("2 payments are those of the manager M-Pesa", message)
+        self.assertEqual(self.notification["type"], "warning")
+        self.assert_states(paid=2, ready=2)
+        ready.send_payment()
+        self.assert_states(paid=4)
+        self.assert_agrees()
 
     def test_a_user_can_be_deleted(self):
         new_test_user(self.env, "leaver", groups="base.group_user").unlink()

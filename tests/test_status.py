@@ -1,5 +1,7 @@
 from odoo.exceptions import UserError
+from odoo.tests import new_test_user
 
+from ..models import const
 from .common import ProgramCase, phone
 from .harness import load_dev
 
@@ -12,7 +14,7 @@ class FullProfileCase(ProgramCase):
 
     def ask(self):
         """The scheduled job, with every payment due."""
-        self.age("mpesa_next_check")
+        self.age("mpesa_next_check", "2 days")
         self.run_cron()
         self.env.invalidate_all()
 
@@ -146,10 +148,39 @@ class TestStatus(FullProfileCase):
         self.fault(1, "pending")
         self.send()
         self.ask()
-        self.age("mpesa_sent_at", "8 days")
+        self.age("mpesa_first_sent_at", "8 days")
         self.ask()
         self.assert_states(paid=3, doubt=1)
         self.assertEqual(self.payments()[1].mpesa_reason, "no_news")
+
+    def test_what_never_arrives_is_sent_again_for_days_and_is_then_a_persons_task(self):
+        finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")
+        self.prepare()
+        self.fault(1, "drop-not-taken")
+        self.send()
+        payment = self.payments()[1]
+        for _attempt in range(2):
+            self.age("mpesa_sent_at")
+            self.ask()
+        self.assertEqual(self.orders_of(payment), 3)
+        self.age("mpesa_first_sent_at", "8 days")
+        for _attempt in range(2):
+            self.age("mpesa_sent_at")
+            self.ask()
+            self.assertEqual((payment.mpesa_state, payment.mpesa_reason), ("doubt", "no_news"))
+        self.assertEqual(self.orders_of(payment), 3)
+        activity = payment.batch_id.activity_ids
+        self.assertEqual((activity.user_id, activity.summary), (finance, "No news for 7 days"))
+        # It is still asked for, and told once.
+        activity.action_done()
+        asked = len(self.attempts("status"))
+        self.ask()
+        self.assertGreater(len(self.attempts("status")), asked)
+        self.assertFalse(payment.batch_id.activity_ids)
+        self.assert_agrees()
+
+    def orders_of(self, payment):
+        return len(payment.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment"))
 
     def test_a_wrong_status_address_is_not_taken_for_never_seen(self):
         self.prepare()

@@ -73,8 +73,20 @@ class SettleWizard(models.TransientModel):
             raise AccessError(_("Payments are settled by people of the finance group."))
         payments = self.payment_ids.sudo()
         sent = payments.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment")
-        if self.env.user in payments.mpesa_sender_id | sent.user_id and self.outcome != "write_off":
+        if self.outcome == "write_off":
+            return
+        if self.env.user in payments.mpesa_sender_id | sent.user_id:
             raise UserError(_("You have sent one of these payments yourself. Somebody else must settle it."))
+        if not all(payment.mpesa_sender_id for payment in payments) and self._may_send():
+            raise UserError(
+                _(
+                    "Nobody knows who sent one of these payments by the earlier module, and it may have been"
+                    " you. Somebody who may not send payments must settle it."
+                )
+            )
+
+    def _may_send(self):
+        return any(self.env.user.has_group(group) for group in (const.ADMIN, const.PROGRAM_MANAGER))
 
     def _check_evidence(self):
         if self.outcome == "paid" and not (self.receipt and self.paid_on):
@@ -98,7 +110,8 @@ class SettleWizard(models.TransientModel):
         other = payments.search(same, limit=1)
         if other:
             raise ValidationError(_("This receipt is that of another payment: %s.", other.name))
-        sent = min((p.mpesa_sent_at for p in payments if p.mpesa_sent_at), default=self.paid_on)
+        # What was sent again may have been paid the first time.
+        sent = min(filter(None, payments.mapped("mpesa_first_sent_at")), default=self.paid_on)
         # A day for clocks and time zones.
         if not sent - timedelta(days=1) <= self.paid_on <= fields.Datetime.now() + timedelta(days=1):
             raise ValidationError(_("It can only have been paid between when it was sent and today."))
