@@ -1,6 +1,7 @@
 -- A copy of a database, for tests or training, can log in nowhere and pays nobody.
 UPDATE g2p_program_payment_manager_mpesa
-   SET secret = NULL,
+   SET mode = 'test',
+       secret = NULL,
        username = '',
        auth_endpoint_url = 'https://neutralized.invalid/login',
        payment_endpoint_url = 'https://neutralized.invalid/payment',

@@ -37,6 +37,16 @@ NO_WALLET = "no_wallet"
 REFERENCE_CONFLICT = "reference_conflict"
 AMOUNT_DIFFERS = "amount_differs"
 
+# What exactly, where that helps whoever mends it: there was no answer, or it was not one of this protocol.
+UNKNOWN_NAME = "unknown_name"
+CONNECTION_REFUSED = "connection_refused"
+TIMED_OUT = "timed_out"
+CERTIFICATE = "certificate"
+NO_TLS = "no_tls"
+NO_PAGE = "no_page"
+NOT_JSON = "not_json"
+OTHER_PROTOCOL = "other_protocol"
+
 
 class GatewayError(Exception):
     """A gateway did not do what it was asked.
@@ -44,13 +54,15 @@ class GatewayError(Exception):
     :param str reason: one of this module's codes.
     :param str message: the gateway's own words, or ours; already masked.
     :param int http_status: the HTTP status, or None where there was no answer.
+    :param str cause: what exactly, by one of this module's codes for it, or "".
     """
 
-    def __init__(self, reason, message="", http_status=None):
+    def __init__(self, reason, message="", http_status=None, cause=""):
         super().__init__(message or reason)
         self.reason = reason
         self.message = message
         self.http_status = http_status
+        self.cause = cause
 
 
 class NotTaken(GatewayError):

@@ -258,7 +258,7 @@ class SimpleMpesa:
                 reply = self._send(contact, "POST", self.settings.auth_url, data=form)
             except errors.Unclear as error:
                 # A login moves no money: without an answer to it, nothing was asked.
-                raise errors.Unreachable(errors.UNREACHABLE, error.message) from None
+                raise errors.Unreachable(errors.UNREACHABLE, error.message, cause=error.cause) from None
             token = reply.text("token")
             if reply.status == 200 and token and token.isascii() and token.isprintable():
                 contact.outcome = "answered"
@@ -361,7 +361,14 @@ def _authorization(token):
 
 
 def _error(error, reason, reply):
-    return error(reason, reply.words, reply.status)
+    return error(reason, reply.words, reply.status, _cause_code(reply))
+
+
+def _cause_code(reply):
+    """In what an answer is not one of this protocol; it does not matter where the reason says more."""
+    if _is_wrong_address(reply):
+        return errors.NO_PAGE
+    return errors.NOT_JSON if reply.body is None else errors.OTHER_PROTOCOL
 
 
 def _misunderstood(reply):

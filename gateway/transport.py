@@ -81,6 +81,14 @@ _SENTENCES = (
     (ProtocolError, _BROKEN_OFF),
     (ValueError, "the address or the order cannot be written"),
 )
+# The same as codes, where whoever sets a gateway up can do something about it.
+_CAUSES = (
+    (ssl.SSLCertVerificationError, errors.CERTIFICATE),
+    (ssl.SSLError, errors.NO_TLS),
+    (socket.gaierror, errors.UNKNOWN_NAME),
+    (ConnectionRefusedError, errors.CONNECTION_REFUSED),
+    (TimeoutError, errors.TIMED_OUT),
+)
 
 
 class _OwnTexts(RedactingFilter):
@@ -229,11 +237,11 @@ class Http:
                 return _reply(response.status_code, _read(response), secrets)
         # urllib3's own errors and ValueError (a header that is no text) escape from requests in places.
         except (requests.RequestException, OSError, ValueError, HTTPError) as error:
-            words = redact(_cause(error), secrets)[:MOST_WORDS]
+            words, cause = redact(_cause(error), secrets)[:MOST_WORDS], _cause_code(error)
             if _clock.written:
-                raise errors.Unclear(errors.NO_ANSWER, words) from None
+                raise errors.Unclear(errors.NO_ANSWER, words, cause=cause) from None
             reason = errors.TLS if isinstance(error, requests.exceptions.SSLError) else errors.UNREACHABLE
-            raise errors.Unreachable(reason, words) from None
+            raise errors.Unreachable(reason, words, cause=cause) from None
         finally:
             _clock.stop()
 
@@ -260,6 +268,15 @@ def _causes(error):
             seen.append(cause)
             waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
     return seen
+
+
+def _cause_code(error):
+    """What went wrong, as a code of :mod:`errors`, or "" where it has none."""
+    causes = _causes(error)
+    for kind, code in _CAUSES:
+        if any(isinstance(cause, kind) for cause in causes):
+            return code
+    return ""
 
 
 def _read(response):

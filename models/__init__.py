@@ -4,6 +4,7 @@ from . import (
     compat_17,
     cycle,
     module,
+    mpesa_connection,
     mpesa_payee,
     mpesa_prepare,
     mpesa_send,

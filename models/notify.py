@@ -1,6 +1,3 @@
-from odoo import _
-
-
 def notification(kind, message, then="close"):
     """A client action that shows a notification.
 
@@ -15,7 +12,6 @@ def notification(kind, message, then="close"):
         "type": "ir.actions.client",
         "tag": "display_notification",
         "params": {
-            "title": _("Payment"),
             "message": message,
             "sticky": kind != "success",
             "type": kind,

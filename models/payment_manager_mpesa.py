@@ -6,9 +6,14 @@ from odoo import _, api, fields, models
 from odoo.exceptions import ValidationError
 
 from ..gateway.simple import Settings, SimpleMpesa
+from .notify import notification
+from .payment import check_access
 
 # What is shown, and may be written back unchanged, in place of a stored password.
 PASSWORD_SHOWN = "********"
+
+# Contacts that the form shows.
+RECENT = 20
 
 URL_FIELDS = ("auth_endpoint_url", "payment_endpoint_url", "status_endpoint_url", "balance_endpoint_url")
 
@@ -18,6 +23,7 @@ class MpesaPaymentManager(models.Model):
 
     _name = "g2p.program.payment.manager.mpesa"
     _inherit = [
+        "g2p.mpesa.connection.mixin",
         "g2p.mpesa.payee.mixin",
         "g2p.mpesa.prepare.mixin",
         "g2p.mpesa.send.mixin",
@@ -28,6 +34,18 @@ class MpesaPaymentManager(models.Model):
     ]
     _description = "M-Pesa Payment Manager"
 
+    name = fields.Char(help="What you call this gateway, e.g. M-Pesa Kenya, cash transfers.")
+    program_id = fields.Many2one(help="The program that pays through this gateway, e.g. Cash transfers.")
+    mode = fields.Selection(
+        [("test", "Test"), ("live", "Live")],
+        required=True,
+        default="test",
+        tracking=True,
+        copy=False,
+        help="Test: the addresses are those of a sandbox, e.g. https://sandbox.example.org, where no money"
+        " moves. Live: real money. It is for people: what the addresses really lead to, only the gateway's"
+        " operator can tell.",
+    )
     auth_endpoint_url = fields.Char(
         "Login URL",
         required=True,
@@ -45,35 +63,43 @@ class MpesaPaymentManager(models.Model):
         "Status URL",
         tracking=True,
         help="Where the gateway says how a payment stands, by our reference. Leave it empty if the gateway "
-        "has none: a payment then counts as paid once the gateway has taken it.",
+        "has none: a payment then counts as paid once the gateway has taken it. E.g. "
+        "https://gateway.example.org/api/transaction/status",
     )
     balance_endpoint_url = fields.Char(
         "Balance URL",
         tracking=True,
-        help="Where the gateway says how much float is left. Leave it empty if the gateway has none.",
+        help="Where the gateway says how much float is left, e.g. "
+        "https://gateway.example.org/api/account/balance. Leave it empty if the gateway has none.",
     )
     api_timeout = fields.Integer(
         "Time-out (seconds)",
         default=10,
-        help="How long to wait for the gateway's answer, 1 to 120 seconds. "
-        "A payment without an answer in time is in doubt.",
+        help="How long to wait for the gateway's answer, 1 to 120 seconds, e.g. 10. "
+        "A payment without an answer in time is in doubt: so rather long than short.",
     )
     username = fields.Char(
-        "User Name", required=True, tracking=True, help="The agent's e-mail address at the gateway."
+        "User Name",
+        required=True,
+        tracking=True,
+        help="The agent's e-mail address at the gateway, e.g. agent@example.org.",
     )
     password = fields.Char(
         compute="_compute_password",
         inverse="_inverse_password",
         required=True,
         copy=False,
-        help="Can be replaced, and never be read again.",
+        help="The agent's password at the gateway. Whoever types a new one replaces it; it can never be read"
+        " again, by nobody.",
     )
+    password_set_at = fields.Datetime("Password Set On", readonly=True, copy=False)
+    password_set_by_id = fields.Many2one("res.users", readonly=True, copy=False)
     secret = fields.Char("Stored Password", groups=fields.NO_ACCESS, copy=False, prefetch=False)
     customer_type = fields.Selection(
         [("subscriber", "Subscriber"), ("agent", "Agent"), ("merchant", "Merchant")],
         default="subscriber",
         required=True,
-        help="The kind of account that is paid.",
+        help="The kind of account that is paid; Subscriber for most people.",
     )
     payee_id_type = fields.Selection(
         [
@@ -87,32 +113,59 @@ class MpesaPaymentManager(models.Model):
         required=True,
         default="phone",
         tracking=True,
-        help="Which of a person's data the gateway knows the person by.",
+        help="Which of a person's data the gateway knows the person by, e.g. the phone number 0712 345 678,"
+        " which goes out as 254712345678.",
     )
     reg_id_type_for_payee_id = fields.Many2one(
-        "g2p.id.type", "ID Type of the Payee ID", help="Which registered ID is the payee id."
+        "g2p.id.type",
+        "ID Type of the Payee ID",
+        help="Which registered ID is the payee ID, e.g. Wallet Number.",
     )
     honours_idempotency_key = fields.Boolean(
         "Honours the Idempotency Key",
         tracking=True,
         help="Only where the gateway's operator has confirmed it: a repeat of a payment with the same "
-        "reference moves no money.",
+        "reference moves no money. Then a payment in doubt that the gateway has never seen is sent again.",
     )
     min_amount = fields.Integer(
-        "Smallest Amount", default=10, help="The smallest amount of one payment, in shillings."
+        "Smallest Amount", default=10, help="The smallest amount of one payment, in shillings, e.g. 10."
     )
     max_amount = fields.Integer(
-        "Largest Amount", default=0, help="The largest amount of one payment, in shillings; 0 for no limit."
+        "Largest Amount",
+        default=0,
+        help="The largest amount of one payment, in shillings, e.g. 150,000; 0 for no limit.",
     )
     max_connections = fields.Integer(
         "Connections",
         default=4,
-        help="How many payments of one job are on their way at once, each over a connection of its own. "
+        help="How many payments of one job are on their way at once, each over a connection of its own, "
+        "e.g. 4. "
         "1 for the reference server, which loses track of balances otherwise; see to it that only one job "
         "runs at a time there, too.",
     )
-    create_batch = fields.Boolean(default=True)
-    batch_tag_ids = fields.Many2many("g2p.payment.batch.tag", "g2p_pay_batch_tag_pay_manager_mpesa")
+    confirm_above = fields.Monetary(
+        "Type the Amount Above",
+        default=0,
+        tracking=True,
+        help="In live mode, whoever sends more than this at once types the amount to confirm it, e.g."
+        " 100,000. 0: always.",
+    )
+    create_batch = fields.Boolean(
+        default=True,
+        help="Put payments into batches when they are prepared. Otherwise they are sent only once somebody"
+        " has assigned them to a batch.",
+    )
+    batch_tag_ids = fields.Many2many(
+        "g2p.payment.batch.tag",
+        "g2p_pay_batch_tag_pay_manager_mpesa",
+        help="Which payments go together, in this order, and how many at most, e.g. Nairobi, 500. The last"
+        " one takes all that are left: its domain is [].",
+    )
+    is_in_use = fields.Boolean("The Program's Payment Manager", compute="_compute_is_in_use")
+    rival_name = fields.Char("The Program Pays By", compute="_compute_is_in_use")
+    recent_attempt_ids = fields.Many2many(
+        "g2p.payment.mpesa.attempt", string="Last Contacts", compute="_compute_recent_attempt_ids"
+    )
     prepare_count = fields.Integer(
         readonly=True,
         copy=False,
@@ -127,8 +180,67 @@ class MpesaPaymentManager(models.Model):
     def _inverse_password(self):
         for manager in self:
             if manager.password and manager.password != PASSWORD_SHOWN:
-                manager.sudo().secret = manager.password
+                manager.sudo().write(
+                    {
+                        "secret": manager.password,
+                        "password_set_at": fields.Datetime.now(),
+                        "password_set_by_id": self.env.uid,
+                    }
+                )
             manager.invalidate_recordset(["password"])
+
+    @api.depends("program_id.payment_managers.manager_ref_id")
+    def _compute_is_in_use(self):
+        for manager in self:
+            chosen = [
+                ref for ref in manager.program_id.sudo().payment_managers.mapped("manager_ref_id") if ref
+            ]
+            ours = [ref for ref in chosen if ref._name == self._name and ref.id == manager._origin.id]
+            manager.is_in_use = bool(ours)
+            manager.rival_name = ", ".join(ref.display_name for ref in chosen if ref not in ours)
+
+    def _compute_recent_attempt_ids(self):
+        journal = self.env["g2p.payment.mpesa.attempt"]
+        for manager in self:
+            manager.recent_attempt_ids = journal.search(
+                [("manager_id", "=", manager._origin.id)], order="id desc", limit=RECENT
+            )
+
+    def action_use_for_program(self):
+        """Make this the payment manager of its program, in place of whichever it has.
+
+        :raise ValidationError: payments are ready to be sent by the one that it has.
+        """
+        self.ensure_one()
+        check_access(self, "write")
+        wrappers = self.env["g2p.program.payment.manager"]
+        reference = f"{self._name},{self.id}"
+        wrapper = wrappers.search(
+            [("program_id", "=", self.program_id.id), ("manager_ref_id", "=", reference)], limit=1
+        ) or wrappers.create({"program_id": self.program_id.id, "manager_ref_id": reference})
+        before = self.rival_name
+        self.program_id.payment_managers = [fields.Command.set(wrapper.ids)]
+        self._message_log(
+            body=_(
+                "%(program)s pays by this gateway from now on, and no more by %(before)s.",
+                program=self.program_id.name,
+                before=before or "-",
+            )
+        )
+        message = _("%s pays by this gateway from now on.", self.program_id.name)
+        return notification("success", message, then="reload")
+
+    def action_open_journal(self):
+        """All contacts with this gateway, and what people decided."""
+        self.ensure_one()
+        action = self.env["ir.actions.actions"]._for_xml_id("g2p_payment_simple_mpesa.action_attempt")
+        return {**action, "domain": [("manager_id", "=", self.id)]}
+
+    def action_open_payments(self):
+        """All payments of this manager."""
+        self.ensure_one()
+        action = self.env["ir.actions.actions"]._for_xml_id("g2p_programs.action_payment")
+        return {**action, "domain": [("mpesa_manager_id", "=", self.id)], "context": {"create": False}}
 
     @api.model_create_multi
     def create(self, vals_list):
@@ -144,7 +256,7 @@ class MpesaPaymentManager(models.Model):
         self._check_password_is_given_again(vals)
         if {"password", "username", *URL_FIELDS} & set(vals):
             # Somebody has mended it.
-            vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False}
+            vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False, "tested_at": False}
         return super().write(vals)
 
     def _check_password_is_given_again(self, vals):
@@ -192,13 +304,15 @@ class MpesaPaymentManager(models.Model):
             "insecure": _("http is only possible on this machine or a private network; use https"),
         }
 
-    @api.constrains("api_timeout", "max_connections", "min_amount", "max_amount")
+    @api.constrains("api_timeout", "max_connections", "min_amount", "max_amount", "confirm_above")
     def _check_numbers(self):
         for manager in self:
             if not 1 <= manager.api_timeout <= 120:
                 raise ValidationError(_("The time-out is 1 to 120 seconds."))
             if not 1 <= manager.max_connections <= 64:
                 raise ValidationError(_("There are 1 to 64 connections."))
+            if manager.confirm_above < 0:
+                raise ValidationError(_("The amount above which one is typed is not below zero."))
             if manager.min_amount < 0 or manager.max_amount < 0:
                 raise ValidationError(_("The smallest and the largest amount are not below zero."))
             if manager.max_amount and manager.max_amount < manager.min_amount:

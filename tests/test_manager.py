@@ -1,9 +1,12 @@
+from lxml import etree
+
 from odoo.exceptions import ValidationError
-from odoo.tests import TransactionCase
+from odoo.tests import TransactionCase, new_test_user
 from odoo.tools import mute_logger
 
+from ..models import const
 from ..models.payment_manager_mpesa import PASSWORD_SHOWN, url_problem
-from .common import MANAGER, enter_test_mode, make_program, manager_vals, phone
+from .common import MANAGER, enter_test_mode, make_cycle, make_program, manager_vals, phone
 
 
 class FakeUrls:
@@ -99,6 +102,67 @@ class TestSetUp(ManagerCase):
         self.assertTrue(cron.active)
         if "numbercall" in cron:
             self.assertEqual(cron.numbercall, -1)
+
+    def test_who_set_the_password_and_when(self):
+        person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        self.assertEqual(self.manager.password_set_by_id, self.env.user)
+        self.manager.password_set_at = False
+        self.manager.with_user(person).password = PASSWORD_SHOWN
+        self.assertFalse(self.manager.password_set_at)
+        self.manager.with_user(person).password = "another"
+        self.assertTrue(self.manager.password_set_at)
+        self.assertEqual(self.manager.password_set_by_id, person)
+
+    def test_a_copy_is_in_test_mode_and_knows_no_password(self):
+        self.manager.mode = "live"
+        copy = self.manager.copy({"password": "another"})
+        self.assertEqual(copy.mode, "test")
+
+    def test_each_field_that_is_set_up_has_a_help_with_an_example(self):
+        form = etree.fromstring(self.env[MANAGER].get_view(view_type="form")["arch"])
+        names = {
+            node.get("name") for node in form.iterfind(".//field") if not list(node.iterancestors("field"))
+        }
+        names -= {name for name in names if name.startswith(("message_", "activity_")) or name == "id"}
+        names = {name for name in names if not self.env[MANAGER]._fields[name].readonly}
+        self.assertIn("status_endpoint_url", names)
+        self.assertIn("customer_type", names)
+        for name in names:
+            self.assertTrue(self.env[MANAGER]._fields[name].help, name)
+
+
+class TestUse(ManagerCase):
+    """One button makes it the program's payment manager."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.other = cls.env["g2p.program"].create({"name": "Other", "journal_id": cls.program.journal_id.id})
+        cls.second = cls.manager.copy({"program_id": cls.other.id, "password": "another"})
+
+    def test_it_takes_the_place_of_the_default_one(self):
+        person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        self.assertFalse(self.second.is_in_use)
+        self.assertTrue(self.second.rival_name)
+        self.second.with_user(person).action_use_for_program()
+        self.assertEqual(self.other.get_manager(self.other.MANAGER_PAYMENT), self.second)
+        self.assertTrue(self.second.is_in_use)
+        self.assertFalse(self.second.rival_name)
+
+    def test_a_second_click_makes_no_second_wrapper(self):
+        wrapper = self.env["g2p.program.payment.manager"]
+        self.second.action_use_for_program()
+        before = wrapper.search_count([])
+        self.second.action_use_for_program()
+        self.assertEqual(wrapper.search_count([]), before)
+
+    def test_not_while_payments_are_ready_to_be_sent_by_another(self):
+        _cycle, entitlements = make_cycle(self.env, self.program, 1)
+        vals = {"cycle_id": entitlements.cycle_id.id, "amount_issued": 100}
+        self.env["g2p.payment"].create({**vals, "entitlement_id": entitlements.id})
+        second = self.manager.copy({"password": "another"})
+        with self.assertRaisesRegex(ValidationError, "ready to be sent"):
+            second.action_use_for_program()
 
 
 class TestPayee(ManagerCase):

@@ -43,6 +43,9 @@ def migrate(cr, version):
     keep_duplicates_back(cr)
     take_payments_over(cr)
     refresh_batches(env)
+    # The earlier module knew no other mode.
+    cr.execute("UPDATE g2p_program_payment_manager_mpesa SET mode = 'live'")
+    env.invalidate_all()
     for manager in env[MANAGER].search([]):
         report(manager)
     cr.execute("DROP TABLE mpesa_taken")
