@@ -248,10 +248,12 @@ class Walk:
         self.gateway.clear_faults()
         self.gateway.settings(latency_ms=0, jitter_ms=0)
         # A new server, as after any bad day: the queue's runner does not survive each loss of its connection.
-        self.server.restart()
+        self.server.kill()
         self.lab.let_hours_pass()
-        # Nobody who has claimed anything is alive.
+        # Nobody who has claimed anything is alive, and the new server sends as soon as it is up.
+        self.lab.wait_for_backends()
         self.lab.let_leases_run_out()
+        self.server.restart()
         self.lab.cron(self.server)
         self.lab.wait_for_jobs()
 

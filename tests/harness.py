@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60
 # How long a test waits for what should take moments.
-PATIENCE = 60
+PATIENCE = 120
 APPLICATION = "lab"
 # How many people the program has.
 PEOPLE = 60
@@ -302,6 +302,11 @@ class Lab:
         query = f"{END_BACKENDS} AND application_name <> %s AND (%s OR application_name = ANY(%s))"
         return len(self.execute(query, [self.database, APPLICATION, not names, names]))
 
+    def wait_for_backends(self):
+        """Wait until nobody is connected: what servers had ordered before they were killed may still be done."""
+        query = f"SELECT 1 {BACKENDS} AND application_name <> %s"
+        wait_until(lambda: not self.execute(query, [self.database, APPLICATION]), "nobody is connected")
+
     @contextlib.contextmanager
     def database_away(self):
         """The database takes no connections, as while PostgreSQL is being restarted."""
@@ -321,7 +326,7 @@ class Lab:
     # Time that passes: clocks are the only thing here that is not real
 
     def let_leases_run_out(self):
-        """The lease of each claim is over. For dead senders: one that lives has a clock of its own."""
+        """The lease of each claim is over. For dead senders: one that lives goes by a clock of its own."""
         self.execute(
             "UPDATE g2p_payment SET mpesa_lease_until = mpesa_lease_until - interval '1 day'"
             " WHERE mpesa_state = 'sending'"
@@ -448,6 +453,14 @@ class Lab:
             }
             for row in rows
         ]
+
+    def reasons(self, cycle=None):
+        """Why payments are where they are, with the gateway's words: for the message of a test that fails."""
+        return self.execute(
+            "SELECT mpesa_state, mpesa_reason, mpesa_words, count(*) FROM g2p_payment"
+        """Why payments are where they are, with the gateway's words: what a test that fails has to say."""
+            {"cycle": cycle},
+        )
 
     def jobs(self, *states):
         """The queue's jobs in these states, or all."""
@@ -624,20 +637,9 @@ class Server:
         return self.session(login).click("g2p.cycle", "send_payment", cycle)["params"]
 
 
-# The runner calls a job dead that was begun a while ago and whose lock nobody holds. The row of a job that
-# runs is left alone: the job could not write it any more, and would be repeated.
-DEAD_JOBS = """
-    UPDATE queue_job SET date_enqueued = date_enqueued - interval '1 hour'
-     WHERE date_enqueued > now() AT TIME ZONE 'UTC' - interval '1 hour'
-       AND date_enqueued < now() AT TIME ZONE 'UTC' - interval '3 seconds'
-       AND (state = 'enqueued' OR state = 'started' AND (
-            id IN (SELECT queue_job_id FROM queue_job_lock FOR UPDATE SKIP LOCKED)
-            OR NOT EXISTS (SELECT 1 FROM queue_job_lock l WHERE l.queue_job_id = queue_job.id)));
-    UPDATE queue_job SET eta = NULL WHERE state = 'pending' AND eta IS NOT NULL;
-    SELECT pg_notify('queue_job', uuid) FROM queue_job
-     WHERE state IN ('enqueued', 'started') AND date_enqueued < now() AT TIME ZONE 'UTC' - interval '1 hour'
-"""
-END_BACKENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+# PostgreSQL's own processes, which clean up, are not ours to end.
+BACKENDS = "FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+END_BACKENDS = f"SELECT pg_terminate_backend(pid) {BACKENDS}"
 
 # Has the database itself keep each change of a payment's state.
 # The registry's own jobs are not ours to wait for.

@@ -71,7 +71,8 @@ class ProcessCase(BaseCase):
         self.lab.forget()
         self.gateway.settings(latency_ms=0, settle_seconds=0)
         self.lab.set_profile(full)
-        self.lab.set_manager(api_timeout=1, mpesa_hold_until=None)
+        # Long enough for a machine that has other things to do.
+        self.lab.set_manager(api_timeout=10, mpesa_hold_until=None)
         self.lab.execute("UPDATE g2p_payment_batch_tag SET max_batch_size = 500")
         self.people = people
         self.cycle = self.lab.cycle(self.server, people)
@@ -104,7 +105,7 @@ class ProcessCase(BaseCase):
         return self.lab.states(self.cycle)
 
     def assert_states(self, **expected):
-        self.assertEqual(self.states(), expected)
+        self.assertEqual(self.states(), expected, self.lab.reasons(self.cycle))
 
     def assert_agrees(self, again=False):
         """Ledger, payments, journal and figures say the same."""
@@ -382,6 +383,7 @@ class TestGateway(ProcessCase):
 
     def test_gateway_does_not_answer_for_a_while(self):
         self.prepared(IN_CLICK)
+        self.lab.set_manager(api_timeout=1)
         with self.server.stopped_at("order-answered", 3) as arrive:
             click = self.send_in_background()
             arrive()
