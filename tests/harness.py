@@ -303,7 +303,7 @@ class Lab:
         return len(self.execute(query, [self.database, APPLICATION, not names, names]))
 
     def wait_for_backends(self):
-        """Wait until nobody is connected: what servers had ordered before they were killed may still be done."""
+        """Wait until nobody is connected: what killed servers had ordered may still be done."""
         query = f"SELECT 1 {BACKENDS} AND application_name <> %s"
         wait_until(lambda: not self.execute(query, [self.database, APPLICATION]), "nobody is connected")
 
@@ -455,10 +455,11 @@ class Lab:
         ]
 
     def reasons(self, cycle=None):
-        """Why payments are where they are, with the gateway's words: for the message of a test that fails."""
+        """Why payments are where they are, with the words of the gateway: for tests that fail."""
         return self.execute(
             "SELECT mpesa_state, mpesa_reason, mpesa_words, count(*) FROM g2p_payment"
-        """Why payments are where they are, with the gateway's words: what a test that fails has to say."""
+            " WHERE mpesa_reason IS NOT NULL AND (%(cycle)s IS NULL OR cycle_id = %(cycle)s)"
+            " GROUP BY 1, 2, 3",
             {"cycle": cycle},
         )
 
