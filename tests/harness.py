@@ -108,7 +108,9 @@ class Configuration:
     def drop(self, database):
         """Remove a database, whoever is connected."""
         with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cr:
-            cr.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(database)))
+            cr.execute(END_BACKENDS, [database])
+            # Waits for those. By force it would also have to end PostgreSQL's own, which it may not.
+            cr.execute(SQL("DROP DATABASE IF EXISTS {}").format(Identifier(database)))
 
     def modules(self, *more):
         """Server-wide modules, with ``more`` of them."""
