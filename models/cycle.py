@@ -22,7 +22,7 @@ class Cycle(models.Model):
                                   AND j.uuid <> %s AND j.identity_key LIKE 'mpesa-send-' || b.id || '-%%')
                AND NOT EXISTS (SELECT 1 FROM queue_job j
                                 WHERE j.state IN ('wait_dependencies', 'pending', 'enqueued', 'started')
-                                  AND j.identity_key = 'mpesa-prepare-' || c.id)
+                                  AND j.identity_key LIKE 'mpesa-prepare-' || c.id || '-%%')
             """,
             [self.ids, self.env.context.get("job_uuid") or ""],
         )

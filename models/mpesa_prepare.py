@@ -3,10 +3,17 @@ from uuid import uuid4
 from odoo import _, fields, models
 from odoo.tools import split_every
 
-from .payment import NOT_FAILED
+from .bulk_create import BulkCreate
+from .notify import notification
 
+TAG = "g2p.payment.batch.tag"
 DEFAULT_BATCH_SIZE = 500
-CHUNK = 1000
+# Payments of one statement, of one job, and of one call of the ORM where it is needed.
+CHUNK = 5000
+JOB = 20000
+ORM_CHUNK = 1000
+# Where a preparation begins.
+START = {"tag": 0, "after": 0, "batch": 0, "room": 0}
 
 
 class MpesaPrepare(models.AbstractModel):
@@ -15,13 +22,43 @@ class MpesaPrepare(models.AbstractModel):
     _name = "g2p.mpesa.prepare.mixin"
     _description = "M-Pesa Payment Manager: Prepare"
 
+    # Up to so many are prepared in the request; OpenG2P's own name for it.
+    MAX_PAYMENTS_FOR_SYNC_PREPARE = 2000
+
     def prepare_payments(self, cycle, entitlements=None):
-        action = super().prepare_payments(cycle, entitlements)
-        if not self.create_batch and action["params"]["type"] == "success":
-            action["params"]["message"] += " " + _(
-                "They are in no batch, and are not sent until they are assigned to one."
-            )
-            action["params"]["sticky"] = True
+        """Prepare payments for what is approved and has none: at once, or by jobs where there are many.
+
+        :param cycle: a ``g2p.cycle``.
+        :param entitlements: only these of it; None for all.
+        :return: a client action that shows a notification.
+        """
+        self.ensure_one()
+        if self._alive_jobs([("identity_key", "=like", f"mpesa-prepare-{cycle.id}-%")]):
+            return notification("info", _("The payments of this cycle are being prepared already."))
+        chosen = entitlements.ids if entitlements else None
+        if not self.env["g2p.entitlement"].search_count(self._approved(cycle, chosen), limit=1):
+            return notification("danger", _("None of these entitlements is approved."))
+        count = self._count_unpaid(cycle, chosen)
+        if not count:
+            return notification("danger", _("All approved entitlements have a payment already."))
+        if count >= self.MAX_PAYMENTS_FOR_SYNC_PREPARE:
+            chosen = entitlements or self.env["g2p.entitlement"]
+            self._prepare_payments_async(cycle, chosen, count)
+            return notification("success", _("%s payments are being prepared, in the background.", count))
+        payments, batches = self._prepare_chunks(cycle, chosen)
+        return self._tell_prepared(payments, batches)
+
+    def _tell_prepared(self, payments, batches):
+        message = _(
+            "%(payments)s payments are prepared, in %(batches)s batches.",
+            payments=len(payments),
+            batches=len(batches),
+        )
+        if self.create_batch:
+            return notification("success", message)
+        message += " " + _("They are in no batch, and are not sent until they are assigned to one.")
+        action = notification("success", message)
+        action["params"]["sticky"] = True
         return action
 
     def _prepare_payments(self, cycle, entitlements):
@@ -32,17 +69,41 @@ class MpesaPrepare(models.AbstractModel):
         :return: payments and batches, each None where there are none.
         """
         self.ensure_one()
-        self._come_first_or_second()
-        payments, batches = self.env["g2p.payment"], self.env["g2p.payment.batch"]
-        for tag, unpaid in self._by_tag(self._without_open_payment(entitlements)):
-            size = max(tag.max_batch_size, 0) or DEFAULT_BATCH_SIZE
-            for ids in split_every(size if self.create_batch else CHUNK, unpaid.ids):
-                batch = self._create_batch(cycle, tag) if self.create_batch else batches.browse()
-                created = self._create_payments(unpaid.browse(ids), batch)
-                batch._mpesa_refresh_figures()
-                payments += created
-                batches += batch
+        payments, batches = self._prepare_chunks(cycle, entitlements.ids)
         return payments or None, batches or None
+
+    def _prepare_chunks(self, cycle, chosen=None):
+        payments, batches = self.env["g2p.payment"], self.env["g2p.payment.batch"]
+        place = START
+        while place:
+            made, of_them, place = self._prepare_chunk(cycle, place, chosen)
+            payments, batches = payments.union(made), batches.union(of_them)
+        return payments, batches
+
+    def _prepare_chunk(self, cycle, place, chosen=None):
+        """Prepare the next payments of a cycle, in this transaction.
+
+        :param dict place: where to go on from: ``tag`` (which of the tags), ``after`` (an entitlement's id),
+            ``batch`` and ``room`` (a batch that is not full, and how many more it takes). ``START`` at first.
+        :param chosen: ids of entitlements; None for all of the cycle.
+        :return: the payments, their batches, and the next place, None at the end.
+        """
+        self._come_first_or_second()
+        self.env.flush_all()
+        place = dict(place)
+        tags = [*(self.batch_tag_ids.sorted("order") if self.create_batch else ()), self.env[TAG]]
+        tag = tags[place["tag"]]
+        rows = self._unpaid(cycle, chosen, tag, place["after"])
+        batches = self._fill_batches(cycle, tag, rows, place)
+        payments = self._create_payments(rows)
+        batches._mpesa_refresh_figures()
+        return payments, batches, self._next_place(place, tags, rows)
+
+    def _next_place(self, place, tags, rows):
+        if len(rows) == CHUNK:
+            return {**place, "after": rows[-1]["entitlement_id"]}
+        # Nobody is left out because no tag fits, or there are no tags: the last one is none.
+        return {**START, "tag": place["tag"] + 1} if place["tag"] + 1 < len(tags) else None
 
     def _come_first_or_second(self):
         """Of two who prepare at once, Odoo repeats the second from the start: it then sees the first's."""
@@ -52,33 +113,64 @@ class MpesaPrepare(models.AbstractModel):
             [self.id],
         )
 
-    def _without_open_payment(self, entitlements):
-        """Approved entitlements with no payment, of whatever manager, but failed ones.
+    def _approved(self, cycle, chosen):
+        """A domain: the approved entitlements of a cycle, or those of them that are chosen."""
+        domain = [("cycle_id", "=", cycle.id), ("state", "=", "approved")]
+        return domain if chosen is None else [*domain, ("id", "in", chosen)]
+
+    def _unpaid_query(self, domain, **options):
+        """The query of entitlements that have no payment, of whatever manager, but failed ones.
 
         And none whose failed payment the gateway has taken after all.
         """
-        approved = entitlements.filtered(lambda entitlement: entitlement.state == "approved")
-        domain = [("entitlement_id", "in", approved.ids), *NOT_FAILED]
-        groups = self.env["g2p.payment"].sudo()._read_group(domain, ["entitlement_id"])
-        paid = {entitlement.id for (entitlement,) in groups}
-        taken = [
-            ("payment_id.entitlement_id", "in", approved.ids),
-            ("outcome", "in", ("taken", "completed")),
-            ("payment_id.mpesa_reason", "=", "settled_not_paid"),
-        ]
-        paid.update(self.env["g2p.payment.mpesa.attempt"].sudo().search(taken).payment_id.entitlement_id.ids)
-        return approved.filtered(lambda entitlement: entitlement.id not in paid)
+        query = self.env["g2p.entitlement"]._search(domain, **options)
+        query.add_where(
+            "NOT EXISTS (SELECT 1 FROM g2p_payment p WHERE p.entitlement_id = g2p_entitlement.id"
+            " AND (p.status IS DISTINCT FROM 'failed' OR p.mpesa_reason = 'settled_not_paid' AND EXISTS ("
+            "     SELECT 1 FROM g2p_payment_mpesa_attempt a"
+            "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed'))))"
+        )
+        return query
 
-    def _by_tag(self, entitlements):
-        """Pairs of a batch tag (the last one empty) and the entitlements that are its own."""
-        no_tag = self.env["g2p.payment.batch.tag"]
-        for tag in self.batch_tag_ids.sorted("order") if self.create_batch else no_tag:
-            domain = [("id", "in", entitlements.ids), *self._safe_eval(tag.domain or "[]")]
-            matching = entitlements.search(domain) if entitlements else entitlements
-            entitlements -= matching
-            yield tag, matching
-        # Nobody is left out because no tag fits, or there are no tags.
-        yield no_tag, entitlements
+    def _count_unpaid(self, cycle, chosen):
+        self.env.flush_all()
+        self.env.cr.execute(self._unpaid_query(self._approved(cycle, chosen)).select("count(*)"))
+        return self.env.cr.fetchone()[0]
+
+    def _unpaid(self, cycle, chosen, tag, after_id):
+        """The next entitlements of a tag that are to be paid, as dicts, in the order of their ids.
+
+        Only those of the cycle are read, whatever the tag's own domain says.
+        """
+        domain = [
+            *self._approved(cycle, chosen),
+            ("id", ">", after_id),
+            *self._safe_eval(tag.domain or "[]"),
+        ]
+        names = ("id AS entitlement_id", "partner_id", "initial_amount", "transfer_fee", "journal_id")
+        query = self._unpaid_query(domain, order="id", limit=CHUNK)
+        self.env.cr.execute(query.select(*(f"g2p_entitlement.{name}" for name in names)))
+        return self.env.cr.dictfetchall()
+
+    def _fill_batches(self, cycle, tag, rows, place):
+        """Give each of ``rows`` its batch, the last one of the chunk before first if it has room.
+
+        :return: the batches; ``place`` says what room the last one has.
+        """
+        batches = self.env["g2p.payment.batch"]
+        if not self.create_batch:
+            return batches
+        size = max(tag.max_batch_size, 0) or DEFAULT_BATCH_SIZE
+        batch = batches.browse(place["batch"]).exists()
+        room = place["room"] if batch and not batch.batch_has_started else 0
+        for row in rows:
+            if not room:
+                batch, room = self._create_batch(cycle, tag), size
+            row["batch_id"] = batch.id
+            batches |= batch
+            room -= 1
+        place.update(batch=batch.id or 0, room=room)
+        return batches
 
     def _batch_name(self, cycle, tag, number):
         """What people call a batch: ``Cycle 1 / Everybody / 3``.
@@ -111,22 +203,40 @@ class MpesaPrepare(models.AbstractModel):
             }
         )
 
-    def _create_payments(self, entitlements, batch):
-        payments = (
-            self.env["g2p.payment"]
-            .with_context(mpesa_preparing=self.id)
-            .create([self._payment_vals(entitlement, batch) for entitlement in entitlements])
-        )
-        if batch:
-            batch.payment_ids = [fields.Command.set(payments.ids)]
-        return payments.with_env(self.env)
+    def _create_payments(self, rows):
+        """Payments for entitlements, as :meth:`_unpaid` gives them, with the ``batch_id`` of each."""
+        if not rows:
+            return self.env["g2p.payment"]
+        context = {name: value for name, value in self.env.context.items() if not name.startswith("default_")}
+        bulk = BulkCreate(self.with_env(self.env(context=context)))
+        journal = self.program_id.journal_id.id
+        if not bulk.is_same or any(row["journal_id"] != journal for row in rows):
+            return self._create_payments_by_orm(rows)
+        payees = self._mpesa_payees(self.env["res.partner"].browse(row["partner_id"] for row in rows))
+        for row in rows:
+            row["account_number"] = payees.get(row["partner_id"])
+            row["mpesa_reason"] = self._mpesa_problem(row["initial_amount"], row["account_number"])
+        return bulk.insert(rows).with_env(self.env)
 
-    def _payment_vals(self, entitlement, batch):
+    def _create_payments_by_orm(self, rows):
+        made = self.env["g2p.payment"].with_context(mpesa_preparing=self.id)
+        ids = [row["entitlement_id"] for row in rows]
+        batch_of = {row["entitlement_id"]: row.get("batch_id") for row in rows}
+        for some in split_every(ORM_CHUNK, ids):
+            entitlements = self.env["g2p.entitlement"].browse(some)
+            made |= made.create([self._payment_vals(e, batch_of[e.id]) for e in entitlements])
+        for batch in made.batch_id:
+            batch.payment_ids = [
+                fields.Command.link(payment.id) for payment in made if payment.batch_id == batch
+            ]
+        return made.with_env(self.env)
+
+    def _payment_vals(self, entitlement, batch_id):
         return {
             "name": str(uuid4()),
             "entitlement_id": entitlement.id,
             "cycle_id": entitlement.cycle_id.id,
-            "batch_id": batch.id,
+            "batch_id": batch_id or False,
             "amount_issued": entitlement.initial_amount,
             "payment_fee": entitlement.transfer_fee,
             "state": "issued",
@@ -137,15 +247,33 @@ class MpesaPrepare(models.AbstractModel):
     def _prepare_payments_async(self, cycle, entitlements, entitlements_count):
         cycle._message_log(body=_("Preparing payments for %s entitlements.", entitlements_count))
         cycle._mpesa_lock(_("Payments are being prepared."))
-        key = f"mpesa-prepare-{cycle.id}"
-        self.with_delay(identity_key=key, description=_("Prepare payments of %s", cycle.name))._prepare_job(
-            cycle, entitlements
-        )
+        self._queue_prepare(cycle, entitlements, START, 0)
 
-    def _prepare_job(self, cycle, entitlements):
-        """Queue job: prepare, say so on the cycle, and free it."""
-        payments, _batches = self._prepare_payments(cycle, entitlements)
-        self.mark_job_as_done(cycle, _("%s payments are prepared.", len(payments or ())))
+    def _queue_prepare(self, cycle, entitlements, place, made):
+        key = f"mpesa-prepare-{cycle.id}-{place['tag']}-{place['after']}"
+        job = self.with_delay(identity_key=key, description=_("Prepare payments of %s", cycle.name))
+        job._prepare_job(cycle, entitlements, place, made)
+
+    def _prepare_job(self, cycle, entitlements, place=None, made=0):
+        """Queue job: prepare the next payments of a cycle, and leave the rest to another job.
+
+        What it makes, and the other job, are there together or not at all.
+
+        :param entitlements: only these of the cycle; none for all.
+        :param dict place: where the job before has ended.
+        :param int made: how many are prepared by then.
+        """
+        place, ends = place or START, made + JOB
+        while place and made < ends:
+            payments, _batches, place = self._prepare_chunk(cycle, place, entitlements.ids or None)
+            made += len(payments)
+            # The cache grows with each.
+            self.env.flush_all()
+            self.env.invalidate_all()
+        if place:
+            self._queue_prepare(cycle, entitlements, place, made)
+        else:
+            self.mark_job_as_done(cycle, _("%s payments are prepared.", made))
 
     def mark_job_as_done(self, cycle, msg):
         cycle.sudo().write({"locked": False, "locked_reason": False, "mpesa_locked": False})

@@ -115,6 +115,12 @@ class Payment(models.Model):
                 ON g2p_payment (mpesa_lease_until) WHERE mpesa_state = 'sending';
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_entitlement_idx
                 ON g2p_payment (entitlement_id);
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_cycle_idx
+                ON g2p_payment (cycle_id, id);
+            CREATE INDEX IF NOT EXISTS g2p_payment_batch_mpesa_cycle_idx
+                ON g2p_payment_batch (cycle_id);
+            CREATE INDEX IF NOT EXISTS g2p_entitlement_mpesa_cycle_idx
+                ON g2p_entitlement (cycle_id, id);
             """
         )
 

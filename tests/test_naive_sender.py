@@ -181,7 +181,7 @@ class TestOnlyOnce(ProgramCase):
         self.prepare()
         self.prepare()
         self.assertEqual(len(self.payments()), 3)
-        self.assertIn("no new payments", self.notification["message"])
+        self.assertIn("have a payment already", self.notification["message"])
 
     def test_refused_is_prepared_again_with_a_new_reference(self):
         self.prepare()

@@ -1,7 +1,11 @@
+from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
-from ..models import const
+from ..models import bulk_create, const, mpesa_prepare
 from .common import ProgramCase, phone, tag
+
+# What is its own in each row.
+OF_THE_ROW = {"id", "name", "create_date", "write_date", "issuance_date", "batch_id"}
 
 
 class TestPrepare(ProgramCase):
@@ -42,6 +46,85 @@ class TestPrepare(ProgramCase):
         self.prepare()
         self.assertEqual(self.payments().batch_id.sorted("id")[-1].name, "Cycle 1 / Everybody / 3")
 
+    def test_a_batch_is_filled_over_several_chunks(self):
+        self.manager.batch_tag_ids.max_batch_size = 4
+        self.patch(mpesa_prepare, "CHUNK", 3)
+        batches = self.prepare().batch_id.sorted("id")
+        self.assertEqual([len(batch.payment_ids) for batch in batches], [4, 4, 2])
+        self.assertEqual(batches.mapped("stats_issued_transactions"), [4, 4, 2])
+
+    def test_a_batch_that_has_started_takes_no_more(self):
+        self.manager.batch_tag_ids.max_batch_size = 500
+        _payments, batch, _place = self.manager._prepare_chunk(self.cycle, mpesa_prepare.START)
+        self.env["g2p.payment"]._mpesa_move(["ready"], "refused", [{"id": batch.payment_ids[0].id}])
+        batch._mpesa_refresh_figures()
+        self.assertTrue(batch.batch_has_started)
+        self.entitlements[0].copy({"state": "approved"})
+        place = {**mpesa_prepare.START, "batch": batch.id, "room": 490}
+        _payments, other, _place = self.manager._prepare_chunk(self.cycle, place)
+        self.assertNotEqual(batch, other)
+
+    def test_in_bulk_as_the_orm_makes_them(self):
+        """Column by column, and for who cannot be paid, too."""
+        self.people[4].phone = False
+        self.entitlements[2].write({"initial_amount": 10.5, "transfer_fee": 5})
+        self.assertTrue(bulk_create.BulkCreate(self.manager).is_same)
+        in_bulk = self.rows(self.prepare())
+        self.payments().batch_id.unlink()
+        self.assertFalse(self.payments())
+        # Another addon has a part in it.
+        self.patch(bulk_create, "KNOWN_CODE", ("odoo.nobody",))
+        self.assertFalse(bulk_create.BulkCreate(self.manager).is_same)
+        by_orm = self.rows(self.prepare())
+        self.assertEqual(len(in_bulk), 10)
+        self.assertEqual(in_bulk, by_orm)
+
+    def rows(self, payments):
+        """What stands in the database, but for what is each row's own; by person."""
+        self.env.flush_all()
+        self.env.cr.execute("SELECT * FROM g2p_payment WHERE id = ANY(%s)", [payments.ids])
+        rows = self.env.cr.dictfetchall()
+        for row in rows:
+            self.assertTrue(all(row[name] for name in OF_THE_ROW))
+        rows = [{name: row[name] for name in row if name not in OF_THE_ROW} for row in rows]
+        return sorted(rows, key=lambda row: row["entitlement_id"])
+
+    def test_what_follows_from_payments_follows_in_bulk_too(self):
+        self.assertFalse(self.entitlements.payment_ids)
+        payments = self.prepare()
+        self.assertEqual(self.entitlements.payment_ids, payments & self.entitlements.payment_ids)
+        self.assertEqual(payments.batch_id.payment_ids, payments.sorted("id", reverse=True))
+
+    def test_who_may_not_make_payments_makes_none_in_bulk(self):
+        user = new_test_user(
+            self.env, "validator", groups="base.group_user,g2p_programs.g2p_program_validator"
+        )
+        with self.assertRaises(AccessError):
+            self.manager.with_user(user).prepare_payments(self.cycle.with_user(user))
+        self.assertFalse(self.payments())
+
+    def test_a_default_that_somebody_has_set_is_kept(self):
+        self.env["ir.default"].set("g2p.payment", "payment_fee", 7)
+        self.assertFalse(bulk_create.BulkCreate(self.manager).is_same)
+
+    def test_jobs_go_on_where_the_last_one_ended(self):
+        self.patch(mpesa_prepare, "CHUNK", 3)
+        self.patch(mpesa_prepare, "JOB", 3)
+        nobody = self.env["g2p.entitlement"]
+        self.manager._prepare_payments_async(self.cycle, nobody, 10)
+        for number in range(1, 5):
+            jobs = self.env["queue.job"].search(
+                [("identity_key", "=like", f"mpesa-prepare-{self.cycle.id}-%")]
+            )
+            job = jobs.sorted("id")[-1]
+            self.assertEqual(len(jobs), number)
+            self.manager._prepare_job(*job.args)
+        self.assertEqual(len(self.payments()), 10)
+        self.assertFalse(self.cycle.locked)
+        # The first again, as after a crash.
+        self.manager._prepare_job(*jobs.sorted("id")[0].args)
+        self.assertEqual(len(self.payments()), 10)
+
     def test_a_batch_size_of_nought_is_no_error(self):
         self.manager.batch_tag_ids.max_batch_size = 0
         self.assertEqual(len(self.prepare().batch_id), 1)
@@ -80,7 +163,7 @@ class TestPrepare(ProgramCase):
         manager = self.manager.with_user(user)
         manager._prepare_payments_async(self.cycle.with_user(user), self.entitlements.with_user(user), 10)
         self.assertTrue(self.cycle.locked)
-        job = self.env["queue.job"].search([("identity_key", "=", f"mpesa-prepare-{self.cycle.id}")])
+        job = self.env["queue.job"].search([("identity_key", "=like", f"mpesa-prepare-{self.cycle.id}-%")])
         self.assertEqual(len(job), 1)
         manager._prepare_job(self.cycle.with_user(user), self.entitlements.with_user(user))
         self.assertFalse(self.cycle.locked)
