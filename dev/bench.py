@@ -176,7 +176,9 @@ class Bench:
                 params=[self.ids["program"]],
             )["rows"]
             self.ids["other"] = int(rows[0][0])
-            self.ids |= {"other_manager": self.worker("default_manager", program=self.ids["other"])["manager"]}
+            self.ids |= {
+                "other_manager": self.worker("default_manager", program=self.ids["other"])["manager"]
+            }
         return self.ids["other"]
 
     def _prepare_beside(self):
@@ -185,16 +187,16 @@ class Bench:
         for size in [size for size in self.args.sizes if size <= self.args.most_slow]:
             runs = []
             for _run in range(1 if size > 2000 else self.args.runs):
-                cycle = theirs("cycle", program=self._their["program"], first=self._their["first"], people=size)
+                cycle = theirs(
+                    "cycle", program=self._their["program"], first=self._their["first"], people=size
+                )
                 runs.append(
-                    theirs(
-                        "prepare", cycle=cycle["cycle"], model=THEIRS, manager=self._their["manager"]
-                    )
+                    theirs("prepare", cycle=cycle["cycle"], model=THEIRS, manager=self._their["manager"])
                 )
                 self._their.setdefault("batches", []).extend(
                     theirs("batches", cycle=cycle["cycle"])["batches"]
                 )
-            ours = [r["runs"] for r in self.results if r["what"] == "prepare" and r["size"] == size][0]
+            ours = next(r["runs"] for r in self.results if r["what"] == "prepare" and r["size"] == size)
             self._result("prepare, OpenG2P's own", runs, size=size, against=ours)
 
     def _beside(self):
@@ -203,7 +205,10 @@ class Bench:
         parser = configparser.ConfigParser(interpolation=None)
         parser.read(self.rc)
         paths = parser["options"]["addons_path"].split(",")
-        paths = [*self.args.beside.split(":"), *(path for path in paths if Path(path) != DEV.parent / ".dev" / "addons")]
+        paths = [
+            *self.args.beside.split(":"),
+            *(path for path in paths if Path(path) != DEV.parent / ".dev" / "addons"),
+        ]
         queue = DEV.parent / ".dev" / "addons" / "queue_job"
         if queue.exists():
             folder = Path(f"{self.rc}.queue")
@@ -327,7 +332,11 @@ class Bench:
             batches = theirs("batches", cycle=cycle["cycle"])["batches"]
             floors.append(self._floor_once(latency, 1, 1, number))
             theirs.begin(
-                do="send", manager=self._their["manager"], batches=batches, at=time.monotonic() + 0.7, model=THEIRS
+                do="send",
+                manager=self._their["manager"],
+                batches=batches,
+                at=time.monotonic() + 0.7,
+                model=THEIRS,
             )
             runs.append(theirs.end())
         options = {"latency": latency, "connections": 1, "workers": 1}
@@ -396,7 +405,9 @@ class Bench:
             self.worker("prepare", cycle=cycle, model=OURS, manager=self.ids["manager"])
             batch = self.worker("batches", cycle=cycle)["batches"][0]
             for model, record in (("g2p.payment.batch", batch), ("g2p.cycle", cycle)):
-                runs = [self.worker("form", model=model, record=record) for _ in range(max(3, self.args.runs))]
+                runs = [
+                    self.worker("form", model=model, record=record) for _ in range(max(3, self.args.runs))
+                ]
                 self._result(f"form of {model}", runs, size=size)
         self.worker("sql", query=tag, params=[BATCH])
 
@@ -419,7 +430,9 @@ class Bench:
     # A million
 
     def _million(self):
-        self._say("\nA million prepared, and half a million sent at no latency, by two workers of 8 connections")
+        self._say(
+            "\nA million prepared, and half a million sent at no latency, by two workers of 8 connections"
+        )
         cycle = self._cycle(1_000_000)
         prepared = self.worker("prepare", cycle=cycle, model=OURS, manager=self.ids["manager"])
         self._result("prepare a million", [prepared])
@@ -469,9 +482,7 @@ class Bench:
                 f" {middle['commits'] / number:.3f} commits, {middle['memory'] / 1e6:.0f} MB]"
             )
         label = " ".join(f"{name} {value}" for name, value in options.items())
-        self._say(
-            f"  {what:24} {label:38} {median:9.2f} ({min(values):.2f} to {max(values):.2f}) {note}"
-        )
+        self._say(f"  {what:24} {label:38} {median:9.2f} ({min(values):.2f} to {max(values):.2f}) {note}")
         self.results.append(result)
 
     def _say(self, line):
@@ -511,7 +522,9 @@ def main():
     parser.add_argument("--only", type=lambda text: text.split(","), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--beside", help="folders with OpenG2P's own module")
     parser.add_argument("--sizes", type=_numbers, help="payments to prepare (1000,10000,100000)")
-    parser.add_argument("--most-slow", type=int, default=10000, help="the largest size for the slow ways (10000)")
+    parser.add_argument(
+        "--most-slow", type=int, default=10000, help="the largest size for the slow ways (10000)"
+    )
     parser.add_argument("--latencies", type=_numbers, help="of the gateway, ms (0,20,100)")
     parser.add_argument("--connections", type=_numbers, help="of a worker (1,4,8,32)")
     parser.add_argument("--runs", type=int, help="runs of each figure (3)")

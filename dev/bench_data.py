@@ -44,9 +44,8 @@ def make_people(env, number):
     name, msisdn = "'Person ' || s", f"'+' || {MSISDN}"
     copies(cr, "res_partner", first.id, people, name=name, complete_name=name, phone=msisdn)
     cr.execute("UPDATE res_partner SET commercial_partner_id = id WHERE id > %s", [first.id])
-    source = (
-        f"(SELECT id, regexp_replace(name, '\\D', '', 'g')::int AS s FROM res_partner WHERE id > {first.id}) p"
-    )
+    number = "regexp_replace(name, '\\D', '', 'g')::int"
+    source = f"(SELECT id, {number} AS s FROM res_partner WHERE id > {first.id}) p"
     copies(
         cr,
         "g2p_phone_number",

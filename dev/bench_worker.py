@@ -157,7 +157,8 @@ class Worker:
                     _prepare(env, manager, cycle)
                 else:
                     manager._prepare_payments(
-                        cycle, cycle.entitlement_ids.filtered(lambda entitlement: entitlement.state == "approved")
+                        cycle,
+                        cycle.entitlement_ids.filtered(lambda entitlement: entitlement.state == "approved"),
                     )
                 env.cr.commit()
             return measure.figures(_payments(env, cycle))
@@ -168,7 +169,9 @@ class Worker:
             cycle = env["g2p.cycle"].browse(cycle)
             with Measure() as measure:
                 batch = env["g2p.payment.batch"].create({"name": "Loop", "cycle_id": cycle.id})
-                entitlements = cycle.entitlement_ids.filtered(lambda entitlement: entitlement.state == "approved")
+                entitlements = cycle.entitlement_ids.filtered(
+                    lambda entitlement: entitlement.state == "approved"
+                )
                 for entitlement in entitlements:
                     payment = env["g2p.payment"].create(
                         {
@@ -256,7 +259,11 @@ def _specification(env, model, arch):
         field = env[model]._fields[node.get("name")]
         if field.type in ("one2many", "many2many"):
             children = node.xpath(".//field[@name]")
-            names = {child.get("name") for child in children if child.get("name") in env[field.comodel_name]._fields}
+            names = {
+                child.get("name")
+                for child in children
+                if child.get("name") in env[field.comodel_name]._fields
+            }
             inner = {name: {} for name in names}
             for name in names:
                 if env[field.comodel_name]._fields[name].type == "many2one":
@@ -305,7 +312,9 @@ class _Environment:
 def main():
     """Take orders until standard input ends."""
     database, rc = sys.argv[1:3]
-    config.parse_config(["-c", rc, "-d", database, "--no-http", "--log-level", os.environ.get("LOG", "error")])
+    config.parse_config(
+        ["-c", rc, "-d", database, "--no-http", "--log-level", os.environ.get("LOG", "error")]
+    )
     load_server_wide_modules()
     worker = Worker(database)
     sys.stdout.write('{"ready": true}\n')
