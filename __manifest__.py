@@ -20,6 +20,7 @@
         "views/manager.xml",
         "views/send.xml",
         "views/settle.xml",
+        "views/reconciliation.xml",
         "views/payment.xml",
         "views/payment_batch.xml",
         "views/cycle.xml",

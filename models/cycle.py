@@ -1,4 +1,9 @@
-from odoo import fields, models
+from odoo import _, fields, models
+from odoo.exceptions import AccessError
+
+from . import const
+from .payment import check_access
+from .reconciliation import Reconciliation
 
 
 class Cycle(models.Model):
@@ -27,3 +32,46 @@ class Cycle(models.Model):
             [self.ids, self.env.context.get("job_uuid") or ""],
         )
         self.invalidate_recordset()
+
+    def _mpesa_reconciliation(self):
+        """The cycle's :class:`Reconciliation`, noted in the cycle's chatter.
+
+        :raise AccessError: neither finance validator nor administrator, or of another company. Others may
+            look at payments one by one; a file with all payees of a cycle is for whoever reconciles it.
+        """
+        self.ensure_one()
+        user = self.env.user
+        if not (user.has_group(const.FINANCE) or user.has_group(const.ADMIN)):
+            raise AccessError(_("The payees of a whole cycle are exported by people of the finance group."))
+        check_access(self.env["g2p.payment"], "read")
+        check_access(self.sudo().program_id.sudo(False), "read")
+        self.sudo()._message_log(
+            body=_("%s has exported the payments for reconciliation.", user.name),
+            author_id=user.partner_id.id,
+        )
+        return Reconciliation(self)
+
+    def _mpesa_reconciliation_head(self, zone):
+        return [
+            _("Reference"),
+            _("Batch"),
+            _("Beneficiary"),
+            _("Payee"),
+            _("Amount"),
+            _("Currency"),
+            _("Outcome"),
+            _("Reason"),
+            _("The Gateway's Words"),
+            _("Receipt"),
+            _("Sent (%s)", zone),
+            _("Paid (%s)", zone),
+            _("Amount Paid"),
+            _("Fee"),
+        ]
+
+    def _mpesa_file_name(self, ending):
+        """Such as ``Cash transfers - January.csv``, of characters that any disk takes."""
+        name = f"{self.sudo().program_id.name} - {self.name}"
+        today = fields.Date.context_today(self)
+        kept = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in name)
+        return f"{kept.strip()} {today}.{ending}"

@@ -37,6 +37,7 @@ MATRIX = {
     "see_payments": READERS,
     "see_journal": SENDERS | {"finance validator"},
     "write_journal": set(),
+    "export_cycle": {"administrator", "finance validator"},
     "settle": {"finance validator"},
     "write_outcome_by_hand": set(),
     "delete_sent_payment": set(),
@@ -101,6 +102,9 @@ class TestAccess(ProgramCase):
 
     def write_journal(self, env):
         env["g2p.payment.mpesa.attempt"].create({"kind": "decision"})
+
+    def export_cycle(self, env):
+        env["g2p.cycle"].browse(self.cycle.id)._mpesa_reconciliation()
 
     def settle(self, env):
         wizard = env["g2p.payment.mpesa.settle.wizard"].with_context(

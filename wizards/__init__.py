@@ -1,1 +1,1 @@
-from . import send, settle
+from . import reconciliation, send, settle

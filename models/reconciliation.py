@@ -1,0 +1,164 @@
+"""The payments of a cycle, row by row, as finance compares them with the gateway's statement."""
+
+import csv
+import io
+import tempfile
+
+import pytz
+import xlsxwriter
+
+# Rows that are in memory at once.
+PAGE = 2000
+# Excel takes 1,048,576 rows on a sheet, the head included.
+SHEET = 1_000_000
+PIECE = 1 << 16
+# What a spreadsheet takes for the beginning of a formula, the full-width forms included.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
+# Byte order mark: Excel takes a CSV file without one for the machine's old code page.
+BOM = "\ufeff"
+
+QUERY = """
+    SELECT p.id, p.mpesa_reference, b.name AS batch, r.name AS beneficiary, p.account_number AS payee,
+           p.amount_issued AS amount, k.name AS currency, p.mpesa_state AS outcome,
+           p.mpesa_reason AS reason, p.mpesa_words AS words, p.mpesa_receipt AS receipt,
+           p.mpesa_sent_at AS sent, CASE WHEN p.mpesa_state = 'paid' THEN p.payment_datetime END AS paid,
+           CASE WHEN p.mpesa_state = 'paid' THEN p.amount_paid END AS amount_paid, p.payment_fee AS fee
+      FROM g2p_payment p
+      LEFT JOIN g2p_payment_batch b ON b.id = p.batch_id
+      LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
+      LEFT JOIN res_partner r ON r.id = e.partner_id
+      LEFT JOIN account_journal j ON j.id = p.journal_id
+      LEFT JOIN res_currency k ON k.id = j.currency_id
+     WHERE p.cycle_id = %s AND p.mpesa_state IS NOT NULL AND p.id > %s
+     ORDER BY p.id LIMIT %s
+"""
+
+
+class Reconciliation:
+    """A cycle's payments for a file; memory does not grow with their number.
+
+    Made while the request lasts, read after it: so it keeps words and ids, and opens a cursor of its own.
+
+    :param cycle: the cycle, with the environment of whoever asks.
+    """
+
+    def __init__(self, cycle):
+        env = cycle.env
+        self.registry = env.registry
+        self.cycle_id = cycle.id
+        self.zone = pytz.timezone(env.user.tz or "UTC")
+        payment = env["g2p.payment"]
+        self.outcomes = dict(payment._fields["mpesa_state"]._description_selection(env))
+        self.reasons = dict(payment._fields["mpesa_reason"]._description_selection(env))
+        self.head = cycle._mpesa_reconciliation_head(self.zone.zone)
+
+    def rows(self):
+        """Yield lists of text, numbers and None, as of one moment."""
+        # REPEATABLE READ, as Odoo's cursors are: all pages are of the same moment.
+        with self.registry.cursor() as cr:
+            last_id = 0
+            while True:
+                cr.execute(QUERY, [self.cycle_id, last_id, PAGE])
+                page = cr.dictfetchall()
+                for row in page:
+                    yield self._row(row)
+                if len(page) < PAGE:
+                    return
+                last_id = page[-1]["id"]
+
+    def _row(self, row):
+        return [
+            row["mpesa_reference"],
+            row["batch"],
+            row["beneficiary"],
+            row["payee"],
+            _number(row["amount"]),
+            row["currency"],
+            self.outcomes.get(row["outcome"], row["outcome"]),
+            self.reasons.get(row["reason"], row["reason"]),
+            row["words"],
+            row["receipt"],
+            self._local(row["sent"]),
+            self._local(row["paid"]),
+            _number(row["amount_paid"]),
+            _number(row["fee"]),
+        ]
+
+    def _local(self, moment):
+        if not moment:
+            return None
+        return pytz.utc.localize(moment).astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+
+    def csv(self):
+        """Yield the pieces of a CSV file, UTF-8."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        text.write(BOM)
+        writer.writerow(self.head)
+        for row in self.rows():
+            writer.writerow([harmless(value) for value in row])
+            if text.tell() >= PIECE:
+                yield _take(text).encode()
+        yield _take(text).encode()
+
+    def xlsx(self):
+        """Yield the pieces of an Excel file, which is made on disk first."""
+        with tempfile.TemporaryFile() as file:
+            self._write_workbook(file)
+            file.seek(0)
+            while piece := file.read(PIECE):
+                yield piece
+
+    def _write_workbook(self, file):
+        # Text stays text: no formula and no link is made of what comes from outside.
+        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+        book = xlsxwriter.Workbook(file, options)
+        bold = book.add_format({"bold": True, "bottom": 1})
+        money = book.add_format({"num_format": "#,##0.00"})
+        sheet = None
+        for number, row in enumerate(self.rows()):
+            if number % SHEET == 0:
+                sheet = self._add_sheet(book, bold)
+            _write_row(sheet, number % SHEET + 1, row, money)
+        if sheet is None:
+            self._add_sheet(book, bold)
+        book.close()
+
+    def _add_sheet(self, book, bold):
+        sheet = book.add_worksheet()
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, 0, 38)
+        sheet.set_column(1, len(self.head) - 1, 20)
+        for column, title in enumerate(self.head):
+            sheet.write_string(0, column, title, bold)
+        return sheet
+
+
+def harmless(value):
+    """``value`` so that a spreadsheet takes it for text and never for a formula.
+
+    Names, payees and the gateway's words are written by others, and a formula can send a sheet away.
+    """
+    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _number(value):
+    return None if value is None else float(value)
+
+
+def _take(text):
+    """What is in the buffer, which is empty after it."""
+    piece = text.getvalue()
+    text.seek(0)
+    text.truncate()
+    return piece
+
+
+def _write_row(sheet, number, row, money):
+    for column, value in enumerate(row):
+        if isinstance(value, float):
+            sheet.write_number(number, column, value, money)
+        elif value:
+            sheet.write_string(number, column, value)
