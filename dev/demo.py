@@ -16,6 +16,7 @@ from demo_server import OdooServer, ServerError
 from sandbox.client import SandboxError, SandboxProcess
 
 PASSWORD = "demo"
+SEND_DIALOGUE = "g2p.payment.mpesa.send.wizard"
 CRON = "g2p_payment_simple_mpesa.cron_refresh"
 JOBS = ("channel", "=", "root.mpesa")
 OPEN_JOB = ("state", "in", ["wait_dependencies", "pending", "enqueued", "started"])
@@ -121,6 +122,8 @@ class Run:
         :raise DemoError: it says that nothing was done, or asks something.
         """
         action = self.manager.click("g2p.cycle", button, self.demo.cycle) or {}
+        if action.get("res_model") == SEND_DIALOGUE:
+            action = self.manager.click(SEND_DIALOGUE, "action_send", action["res_id"])
         if action.get("type") == "ir.actions.act_window":
             raise DemoError(f"{button} asks something first: {action.get('name')}")
         params = action.get("params", {})

@@ -84,6 +84,17 @@ REASONS = [
     ("settled_not_paid", "Settled by hand: not paid"),
 ]
 
+# Of a ready payment: it is not sent while this is so. The other reasons are why it came back.
+HELD = {
+    "no_payee",
+    "not_whole",
+    "not_positive",
+    "below_minimum",
+    "above_maximum",
+    "above_entitlement",
+    "entitlement_closed",
+}
+
 # An entitlement in one of these states is not to be paid any more.
 CLOSED_ENTITLEMENTS = {
     "draft",

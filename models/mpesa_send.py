@@ -30,9 +30,20 @@ class MpesaSend(models.AbstractModel):
     mpesa_hold_reason = fields.Selection(const.REASONS, readonly=True, copy=False)
 
     def send_payments(self, batches):
-        """Send the ready payments of ``batches``: a handful at once, more by jobs.
+        """Show what would be sent, and ask. A button's method: programs call ``_mpesa_send``.
 
-        :return: a client action: a notification, or the question what to do about a float that is too small.
+        :return: a client action: a dialogue, or a notification that there is nothing to ask about.
+        :raise AccessError: the user may not write payments.
+        """
+        self._require_sender(batches)
+        if not batches:
+            return notification("warning", _("There are no payment batches to send."))
+        return self.env["g2p.payment.mpesa.send.wizard"]._open(self, batches)
+
+    def _mpesa_send(self, batches):
+        """Send the ready payments of ``batches``, without a question: a handful at once, more by jobs.
+
+        :return: a client action that shows a notification.
         :raise AccessError: the user may not write payments.
         """
         return self._tell_of_other_managers(batches, self._send_own(batches))
@@ -40,9 +51,6 @@ class MpesaSend(models.AbstractModel):
     def _send_own(self, batches):
         self._require_sender(batches)
         ready = self._ready_counts(batches)
-        question = None if self.env.context.get("mpesa_float_seen") else self._float_question(batches, ready)
-        if question:
-            return question
         if sum(ready.values()) > MOST_IN_REQUEST:
             return self._send_by_jobs(batches, ready)
         if not batches:
@@ -100,55 +108,21 @@ class MpesaSend(models.AbstractModel):
 
     # The float
 
-    def _float_question(self, batches, ready):
-        """A dialogue if the gateway says that its float is smaller than what is to be sent, or None."""
-        if not ready or not self.balance_endpoint_url:
-            return None
-        amount = self._ready_amount(batches)
-        balance = self._mpesa_balance()
-        if balance is None or balance >= amount:
-            return None
-        wizard = self.env["g2p.payment.mpesa.send.wizard"].create(
-            {
-                "manager_id": self.id,
-                "batch_ids": [fields.Command.set(batches.ids)],
-                "count": sum(ready.values()),
-                "amount": amount,
-                "balance": balance,
-            }
-        )
-        return {
-            "type": "ir.actions.act_window",
-            "name": _("The Float Is Too Small"),
-            "res_model": wizard._name,
-            "res_id": wizard.id,
-            "view_mode": "form",
-            "views": [(False, "form")],
-            "target": "new",
-        }
-
-    def _ready_amount(self, batches):
-        groups = self.env["g2p.payment"]._read_group(
-            [
-                ("batch_id", "in", batches.ids),
-                ("mpesa_state", "=", const.READY),
-                ("mpesa_manager_id", "=", self.id),
-            ],
-            [],
-            ["amount_issued:sum"],
-        )
-        return groups[0][0]
-
     def _mpesa_balance(self):
-        """The float as the gateway has it, or None where it does not say. Recorded in the journal."""
+        """The float as the gateway has it. Recorded in the journal.
+
+        :return: the float, or None where the gateway does not say; and why it does not, a code of
+            ``const.REASONS``, or "".
+        """
+        if not self.balance_endpoint_url:
+            return None, ""
         journal = self.env["g2p.payment.mpesa.attempt"]
         rows = []
         try:
             with self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client:
-                return client.balance()
-        except GatewayError:
-            # What is wrong with the gateway is told by the sending itself.
-            return None
+                return client.balance(), ""
+        except GatewayError as error:
+            return None, error.reason
         finally:
             rows = [row | {"manager_id": self.id} for row in rows]
             durably(self.env, lambda own: own[journal._name]._record(rows))

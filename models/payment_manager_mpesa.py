@@ -6,6 +6,7 @@ from odoo import _, api, fields, models
 from odoo.exceptions import ValidationError
 
 from ..gateway.simple import Settings, SimpleMpesa
+from . import const
 from .notify import notification
 from .payment import check_access
 
@@ -164,7 +165,11 @@ class MpesaPaymentManager(models.Model):
     is_in_use = fields.Boolean("The Program's Payment Manager", compute="_compute_is_in_use")
     rival_name = fields.Char("The Program Pays By", compute="_compute_is_in_use")
     recent_attempt_ids = fields.Many2many(
-        "g2p.payment.mpesa.attempt", string="Last Contacts", compute="_compute_recent_attempt_ids"
+        "g2p.payment.mpesa.attempt",
+        string="Last Contacts",
+        compute="_compute_recent_attempt_ids",
+        # Those who may read the journal and the manager.
+        groups=f"{const.ADMIN},{const.PROGRAM_MANAGER}",
     )
     prepare_count = fields.Integer(
         readonly=True,

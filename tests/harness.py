@@ -636,8 +636,12 @@ class Server:
         return self.session(login).click("g2p.cycle", "prepare_payment", cycle)["params"]
 
     def send(self, cycle, login="manager"):
-        """Click Send; gives the notification's parameters."""
-        return self.session(login).click("g2p.cycle", "send_payment", cycle)["params"]
+        """Click Send, and then in the dialogue; gives the notification's parameters."""
+        session = self.session(login)
+        action = session.click("g2p.cycle", "send_payment", cycle)
+        while action["type"] == "ir.actions.act_window":
+            action = session.click(action["res_model"], "action_send", action["res_id"])
+        return action["params"]
 
 
 # PostgreSQL's own processes, which clean up, are not ours to end.

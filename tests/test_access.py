@@ -4,7 +4,7 @@ from odoo.exceptions import AccessError, UserError
 from odoo.tests import new_test_user
 
 from ..models import const
-from .common import MANAGER, ProgramCase, manager_vals
+from .common import MANAGER, ProgramCase, click_send, manager_vals
 
 ROLES = {
     "administrator": "g2p_registry_base.group_g2p_admin",
@@ -88,8 +88,7 @@ class TestAccess(ProgramCase):
         env["g2p.cycle"].browse(self.cycle.id).prepare_payment()
 
     def send_as(self, env):
-        manager = env[MANAGER].browse(self.manager.id)
-        manager.send_payments(env["g2p.payment.batch"].browse(self.doubt.batch_id.id))
+        click_send(env["g2p.payment.batch"].browse(self.doubt.batch_id.id))
 
     def refresh_status(self, env):
         env["g2p.payment"].browse(self.doubt.id).action_mpesa_refresh_status()

@@ -22,7 +22,7 @@ from odoo.exceptions import UserError
 from odoo.tests import BaseCase, TransactionCase
 from odoo.tools import mute_logger
 
-from .common import MANAGER, ROOT, ProgramCase, make_cycle, phone
+from .common import MANAGER, ROOT, ProgramCase, click_send, make_cycle, phone
 from .earlier import EARLIER, FILL, LOOK, OLD, OLD_TABLE, REMOVE
 from .harness import Configuration, environment
 
@@ -345,7 +345,7 @@ class TestMoneyAfterwards(EarlierPaymentsCase):
         doubts = payments.filtered(lambda payment: payment.mpesa_state == "doubt")
         doubts.action_mpesa_refresh_status()
         self.env.flush_all()
-        self.cycle.send_payment()
+        click_send(self.cycle)
         self.env.invalidate_all()
         self.assertEqual(self.gateway.ledger()["count"], 0)
         self.assertNotIn("/api/transaction/status", self.gateway.requests()["paths"])

@@ -9,7 +9,7 @@ from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
 from ..models import const
-from .common import ProgramCase, make_cycle, phone
+from .common import ProgramCase, click_send, make_cycle, phone
 
 
 class TestNaiveSender(ProgramCase):
@@ -111,7 +111,7 @@ class TestNaiveSender(ProgramCase):
         self.fault(5, "no-float", count=1)
         for _click in range(2):
             self.env.flush_all()
-            self.cycle.with_user(sender).send_payment()
+            click_send(self.cycle.with_user(sender))
         self.assert_states(paid=9, refused=1)
         self.assert_agrees()
 
@@ -170,7 +170,7 @@ class TestNaiveSender(ProgramCase):
             entitlement.copy({"cycle_id": second.id, "state": "approved"})
         second.prepare_payment()
         self.env.flush_all()
-        second.send_payment()
+        click_send(second)
         self.assertEqual(self.gateway.ledger()["total"], 2000)
 
 

@@ -7,7 +7,7 @@ from odoo.tests import new_test_user
 from odoo.tools import config
 
 from ..models import const
-from .common import ProgramCase, phone
+from .common import ProgramCase, click_send, phone
 
 
 class TestStop(ProgramCase):
@@ -146,7 +146,7 @@ class TestConnections(ProgramCase):
                 entitlement.copy({"cycle_id": cycle.id, "state": "approved"})
             cycle.prepare_payment()
             self.env.flush_all()
-            cycle.send_payment()
+            click_send(cycle)
             self.assertEqual(self.in_flight()["largest"], connections)
             self.assertEqual(self.gateway.ledger()["count"], 24)
 
@@ -182,26 +182,6 @@ class TestConnections(ProgramCase):
         self.send()
         self.assert_states(paid=24)
         self.assert_agrees()
-
-
-class TestFloatQuestion(ProgramCase):
-    def test_a_small_float_is_a_question_before_anything_is_sent(self):
-        self.prepare()
-        self.gateway.settings(float=350)
-        self.env.flush_all()
-        action = self.cycle.send_payment()
-        self.assertEqual(action["res_model"], "g2p.payment.mpesa.send.wizard")
-        self.assert_states(ready=10)
-        wizard = self.env[action["res_model"]].browse(action["res_id"])
-        self.assertEqual((wizard.count, wizard.amount, wizard.balance), (10, 1000, 350))
-        wizard.action_send()
-        self.assert_states(paid=3, ready=7)
-        self.assert_agrees()
-
-    def test_a_float_that_is_enough_is_no_question(self):
-        self.prepare()
-        self.send()
-        self.assert_states(paid=10)
 
 
 class TestJobs(ProgramCase):
@@ -272,7 +252,7 @@ class TestJobs(ProgramCase):
     def test_what_a_failed_job_leaves_is_queued_again_for_the_same_person(self):
         person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
         self.prepare()
-        self.cycle.with_user(person).send_payment()
+        click_send(self.cycle.with_user(person))
         self.env.flush_all()
         self.env.cr.execute("UPDATE queue_job SET state = 'failed'")
         self.env.invalidate_all()
@@ -330,6 +310,6 @@ class TestRights(ProgramCase):
                 self.manager.with_user(user)._send_payments(batch.with_user(user))
         self.assert_states(ready=2)
         user = self.user(const.PROGRAM_MANAGER)
-        self.cycle.with_user(user).send_payment()
+        click_send(self.cycle.with_user(user))
         self.assert_states(paid=2)
         self.assertEqual(self.payments().mpesa_sender_id, user)

@@ -1,8 +1,21 @@
-from odoo import fields, models
+import re
+from urllib.parse import urlsplit
+
+from odoo import _, api, fields, models
+from odoo.exceptions import UserError
+from odoo.tools import formatLang
+
+from ..models import const
+from ..models.send_preview import preview, repeated_payees
+
+# Payees whose rows are shown at once.
+MOST_SHOWN = 1000
+# What people write between the digits of an amount, by the language's habit.
+_SPACES = re.compile(r"[\s\u00a0\u202f']")
 
 
 class SendWizard(models.TransientModel):
-    """The float is too small for what is to be sent: a person decides."""
+    """What is to be sent, before it is: a person looks at it, and decides."""
 
     _name = "g2p.payment.mpesa.send.wizard"
     _description = "Send M-Pesa Payments"
@@ -10,11 +23,183 @@ class SendWizard(models.TransientModel):
     manager_id = fields.Many2one("g2p.program.payment.manager.mpesa", readonly=True, required=True)
     batch_ids = fields.Many2many("g2p.payment.batch", readonly=True)
     currency_id = fields.Many2one(related="manager_id.currency_id")
+    mode = fields.Selection(related="manager_id.mode")
+    gateway = fields.Char(compute="_compute_gateway")
     count = fields.Integer("Payments", readonly=True)
     amount = fields.Monetary("To Be Sent", readonly=True)
+    balance_known = fields.Boolean(readonly=True)
     balance = fields.Monetary("Float", readonly=True)
+    balance_after = fields.Monetary("Float Afterwards", compute="_compute_balance_after")
+    balance_reason = fields.Selection(const.REASONS, "Why the Float Is Not Known", readonly=True)
+    has_balance_url = fields.Boolean(compute="_compute_gateway")
+    held_ids = fields.One2many(
+        "g2p.payment.mpesa.send.held", "wizard_id", "Why They Cannot Be Paid", readonly=True
+    )
+    held_count = fields.Integer("Cannot Be Paid", readonly=True)
+    repeated_count = fields.Integer("Payees That Occur More Than Once", readonly=True)
+    under_way_count = fields.Integer("On Their Way", readonly=True)
+    doubt_count = fields.Integer("In Doubt", readonly=True)
+    paid_count = fields.Integer("Paid Already", readonly=True)
+    refused_count = fields.Integer("Refused", readonly=True)
+    has_grown = fields.Boolean(readonly=True)
+    must_type = fields.Boolean(compute="_compute_must_type")
+    typed_amount = fields.Char("Type the Amount", help="The whole sum that is to be sent, e.g. 65,750.")
+
+    @api.depends("manager_id")
+    def _compute_gateway(self):
+        for wizard in self:
+            host = urlsplit(wizard.manager_id.payment_endpoint_url or "").hostname or "-"
+            wizard.gateway = f"{wizard.manager_id.name} ({host})"
+            wizard.has_balance_url = bool(wizard.manager_id.balance_endpoint_url)
+
+    @api.depends("amount", "balance")
+    def _compute_balance_after(self):
+        for wizard in self:
+            wizard.balance_after = wizard.balance - wizard.amount
+
+    @api.depends("amount", "count", "manager_id.mode", "manager_id.confirm_above")
+    def _compute_must_type(self):
+        for wizard in self:
+            manager = wizard.manager_id
+            wizard.must_type = (
+                manager.mode == "live" and wizard.count > 0 and wizard.amount > manager.confirm_above
+            )
+
+    @api.model
+    def _open(self, manager, batches):
+        """A dialogue about the ready payments of ``manager`` in ``batches``."""
+        found = preview(manager, batches)
+        balance, reason = manager._mpesa_balance() if found.sendable.count else (None, "")
+        wizard = self.create(
+            {
+                "manager_id": manager.id,
+                "batch_ids": [fields.Command.set(batches.ids)],
+                "balance_known": balance is not None,
+                "balance": balance or 0,
+                "balance_reason": reason,
+                "repeated_count": len(found.repeated),
+                **self._counts(found),
+            }
+        )
+        return wizard._action()
+
+    @api.model
+    def _counts(self, found):
+        states = {state: totals.count for state, totals in found.states.items()}
+        return {
+            "count": found.sendable.count,
+            "amount": found.sendable.amount,
+            "held_count": sum(totals.count for totals in found.held.values()),
+            "held_ids": [
+                fields.Command.clear(),
+                *(
+                    fields.Command.create({"reason": reason, "count": totals.count, "amount": totals.amount})
+                    for reason, totals in sorted(found.held.items(), key=lambda pair: -pair[1].count)
+                ),
+            ],
+            "under_way_count": states.get(const.SENDING, 0) + states.get(const.ACCEPTED, 0),
+            "doubt_count": states.get(const.DOUBT, 0),
+            "paid_count": states.get(const.PAID, 0),
+            "refused_count": states.get(const.REFUSED, 0),
+        }
+
+    def _action(self):
+        return {
+            "type": "ir.actions.act_window",
+            "name": _("Send Payments"),
+            "res_model": self._name,
+            "res_id": self.id,
+            "view_mode": "form",
+            "views": [(False, "form")],
+            "target": "new",
+        }
 
     def action_send(self):
-        """Send until the float is used up; the rest stays ready."""
+        """Send what was shown. What does not go out stays ready.
+
+        :return: a client action: a notification, or the dialogue again if there is more than was shown.
+        :raise UserError: the amount is to be typed, and another one was.
+        """
         self.ensure_one()
-        return self.manager_id.with_context(mpesa_float_seen=True).send_payments(self.batch_ids)
+        if self._has_grown():
+            return self._action()
+        self._check_typed_amount()
+        return self.manager_id._mpesa_send(self.batch_ids)
+
+    def _has_grown(self):
+        """Whether more can go out since, as payments came in or were corrected; then they are shown first."""
+        found = preview(self.manager_id, self.batch_ids)
+        if found.sendable.count <= self.count and found.sendable.amount < self.amount + 0.005:
+            return False
+        self.write({**self._counts(found), "has_grown": True, "typed_amount": False})
+        return True
+
+    def _check_typed_amount(self):
+        if self.must_type and self.amount not in amounts_in(self.typed_amount or ""):
+            raise UserError(
+                _(
+                    "Type the amount that is to be sent, to confirm it: %s",
+                    formatLang(self.env, self.amount, currency_obj=self.currency_id),
+                )
+            )
+
+    # One click from each number to the rows
+
+    def action_open_repeated(self):
+        """The payments of payees that occur more than once."""
+        payees = repeated_payees(self.env, self.manager_id.id, self.batch_ids.ids)[:MOST_SHOWN]
+        return self._open_payments(
+            _("Payees That Occur More Than Once"),
+            [("account_number", "in", payees), ("mpesa_state", "!=", const.REFUSED)],
+        )
+
+    def action_open_under_way(self):
+        """The payments that the gateway has, and has not said how they went."""
+        states = (const.SENDING, const.ACCEPTED)
+        return self._open_payments(_("On Their Way"), [("mpesa_state", "in", states)])
+
+    def action_open_doubt(self):
+        """The payments in doubt."""
+        return self._open_payments(_("In Doubt"), [("mpesa_state", "=", const.DOUBT)])
+
+    def action_open_refused(self):
+        """The payments that were refused."""
+        return self._open_payments(_("Refused"), [("mpesa_state", "=", const.REFUSED)])
+
+    def _open_payments(self, name, domain):
+        self.ensure_one()
+        return self.batch_ids._mpesa_payments_action(
+            name, [*domain, ("mpesa_manager_id", "=", self.manager_id.id)]
+        )
+
+
+class SendHeld(models.TransientModel):
+    """Why some of the payments cannot be paid: a line for each reason."""
+
+    _name = "g2p.payment.mpesa.send.held"
+    _description = "Payments That Cannot Be Sent"
+
+    wizard_id = fields.Many2one("g2p.payment.mpesa.send.wizard", required=True, ondelete="cascade")
+    currency_id = fields.Many2one(related="wizard_id.currency_id")
+    reason = fields.Selection(const.REASONS, readonly=True)
+    count = fields.Integer("Payments", readonly=True)
+    amount = fields.Monetary(readonly=True)
+
+    def action_open(self):
+        """The payments that are held back for this reason; the list's own export makes a file of them."""
+        self.ensure_one()
+        return self.wizard_id._open_payments(
+            self.wizard_id.batch_ids._mpesa_sentence(self.reason),
+            [("mpesa_state", "=", const.READY), ("mpesa_reason", "=", self.reason)],
+        )
+
+
+def amounts_in(text):
+    """What a typed amount may mean: with a comma or a point for the thousands, or for the cents."""
+    plain = _SPACES.sub("", text)
+    found = set()
+    for thousands, cents in ((",", "."), (".", ",")):
+        candidate = plain.replace(thousands, "").replace(cents, ".")
+        if re.fullmatch(r"\d+(\.\d{1,2})?", candidate):
+            found.add(float(candidate))
+    return found

@@ -1,0 +1,131 @@
+"""What Send would do, before it does anything: how many, how much, who cannot be paid, what is on its way."""
+
+from dataclasses import dataclass, field
+
+from . import const
+from .own_cursor import durably, own_transaction
+
+# Ready payments that are looked at anew, those first that something was known against.
+MOST_LOOKED_AT = 1000
+
+
+@dataclass
+class Totals:
+    """Number and sum of some payments."""
+
+    count: int = 0
+    amount: float = 0.0
+
+    def add(self, count, amount):
+        self.count += count
+        self.amount += amount or 0.0
+
+
+@dataclass
+class Preview:
+    """Of the payments of one manager in some batches.
+
+    :param Totals sendable: those that Send takes.
+    :param dict held: from the reason that keeps payments back to their totals.
+    :param dict states: from each other state to the totals of the payments in it.
+    :param list repeated: payees that occur more than once, and one of their payments is sendable.
+    """
+
+    sendable: Totals = field(default_factory=Totals)
+    held: dict = field(default_factory=dict)
+    states: dict = field(default_factory=dict)
+    repeated: list = field(default_factory=list)
+
+
+def preview(manager, batches):
+    """Look at the payments as they are now, in transactions of our own: a :class:`Preview`."""
+    durably(manager.env, lambda own: look_again(manager.with_env(own), batches.ids))
+    with own_transaction(manager.env) as own:
+        found = count(own, manager.id, batches.ids)
+        found.repeated = repeated_payees(own, manager.id, batches.ids)
+        return found
+
+
+def look_again(manager, batch_ids):
+    """Find out anew what keeps ready payments back: people and amounts may have been corrected since."""
+    cr = manager.env.cr
+    cr.execute(
+        """
+        SELECT p.id, p.amount_issued, p.mpesa_reason, e.partner_id, e.state AS entitlement_state,
+               e.initial_amount
+          FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
+         WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'ready' AND p.mpesa_manager_id = %s
+         ORDER BY p.mpesa_reason IS NULL, p.id
+         LIMIT %s
+        """,
+        [batch_ids, manager.id, MOST_LOOKED_AT],
+    )
+    rows = cr.dictfetchall()
+    payees = manager._mpesa_payees(manager.env["res.partner"].browse({row["partner_id"] for row in rows}))
+    found = [
+        (
+            row,
+            manager._mpesa_problem(
+                row["amount_issued"],
+                payees.get(row["partner_id"]),
+                row["entitlement_state"],
+                row["initial_amount"],
+            ),
+        )
+        for row in rows
+    ]
+    # What the gateway said of one that can go out stays, until it goes out.
+    write_reasons(
+        cr,
+        [
+            (row["id"], problem)
+            for row, problem in found
+            if row["mpesa_reason"] != problem and (problem or row["mpesa_reason"] in const.HELD)
+        ],
+    )
+
+
+def write_reasons(cr, changes):
+    """Write pairs of a payment's id and what keeps it back, None for nothing, where it is ready still.
+
+    Nothing was locked while they were looked for: a sender takes locked payments for somebody else's.
+    """
+    if changes:
+        cr.execute(
+            "UPDATE g2p_payment p SET mpesa_reason = v.reason, mpesa_words = NULL"
+            f" FROM (VALUES {', '.join(['(%s, %s::varchar)'] * len(changes))}) AS v(id, reason)"
+            " WHERE p.id = v.id AND p.mpesa_state = 'ready'",
+            [value for change in changes for value in change],
+        )
+
+
+def count(env, manager_id, batch_ids):
+    """A :class:`Preview` without the repeated payees."""
+    env.cr.execute(
+        "SELECT mpesa_state, mpesa_reason, count(*), sum(amount_issued) FROM g2p_payment"
+        " WHERE batch_id = ANY(%s) AND mpesa_manager_id = %s AND mpesa_state IS NOT NULL GROUP BY 1, 2",
+        [batch_ids, manager_id],
+    )
+    found = Preview()
+    for state, reason, number, amount in env.cr.fetchall():
+        if state != const.READY:
+            totals = found.states.setdefault(state, Totals())
+        elif reason in const.HELD:
+            totals = found.held.setdefault(reason, Totals())
+        else:
+            totals = found.sendable
+        totals.add(number, float(amount or 0))
+    return found
+
+
+def repeated_payees(env, manager_id, batch_ids):
+    """Payees to whom several payments of these batches go, one of which is still to be sent."""
+    env.cr.execute(
+        "SELECT account_number FROM g2p_payment"
+        " WHERE batch_id = ANY(%s) AND mpesa_manager_id = %s AND mpesa_state <> 'refused'"
+        " AND account_number IS NOT NULL GROUP BY account_number"
+        " HAVING count(*) > 1"
+        " AND bool_or(mpesa_state = 'ready' AND NOT coalesce(mpesa_reason, '') = ANY(%s))",
+        [batch_ids, manager_id, list(const.HELD)],
+    )
+    return [row[0] for row in env.cr.fetchall()]
