@@ -25,5 +25,6 @@
         "views/payment_batch.xml",
         "views/cycle.xml",
     ],
+    "assets": {"web.assets_backend": ["g2p_payment_simple_mpesa/static/src/**/*"]},
     "uninstall_hook": "uninstall_hook",
 }

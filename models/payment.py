@@ -5,6 +5,7 @@ from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.errors import GatewayError
 from . import const, figures
+from .live_pages import tell_after_commit
 from .mpesa_payee import exceeds
 from .notify import notification
 
@@ -190,7 +191,7 @@ class Payment(models.Model):
                  WHERE p.id = v.id RETURNING p.id
             ),
             batches AS ({figures.carry_forward(target)})
-            SELECT id FROM moved
+            SELECT moved.id, old.batch_id FROM moved JOIN old ON old.id = moved.id
             """,
             [
                 *(row[name] for row in rows for name in columns),
@@ -198,7 +199,9 @@ class Payment(models.Model):
                 *parameters,
             ],
         )
-        moved = {row[0] for row in self.env.cr.fetchall()}
+        rows = self.env.cr.fetchall()
+        moved = {payment_id for payment_id, _batch_id in rows}
+        tell_after_commit(self.env.cr, {batch_id for _payment_id, batch_id in rows if batch_id})
         self.browse(moved).invalidate_recordset()
         self.env["g2p.payment.batch"].invalidate_model()
         return moved

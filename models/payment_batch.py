@@ -55,17 +55,6 @@ class PaymentBatch(models.Model):
         domain = [("batch_id", "in", self.ids), ("mpesa_state", "in", (const.ACCEPTED, const.DOUBT))]
         return self.env["g2p.payment"].search(domain, order="mpesa_next_check, id")._mpesa_ask_now()
 
-    def _mpesa_payments_action(self, name, domain):
-        """A paged list of those of the batches' payments that match."""
-        action = self.env["ir.actions.actions"]._for_xml_id("g2p_programs.action_payment")
-        return {
-            **action,
-            "name": name,
-            "domain": [("batch_id", "in", self.ids), *domain],
-            "context": {"create": False},
-            "target": "current",
-        }
-
     def _mpesa_refresh_figures(self):
         """Count the figures anew, where payments came or went. In this transaction.
 
