@@ -21,6 +21,7 @@
         "views/send.xml",
         "views/settle.xml",
         "views/reconciliation.xml",
+        "views/statement.xml",
         "views/payment.xml",
         "views/payment_batch.xml",
         "views/cycle.xml",

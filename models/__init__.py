@@ -19,4 +19,5 @@ from . import (
     payment_manager_mpesa,
     payment_report,
     program,
+    statement,
 )

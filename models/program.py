@@ -9,6 +9,17 @@ MANAGER = "g2p.program.payment.manager.mpesa"
 class Program(models.Model):
     _inherit = "g2p.program"
 
+    def _mpesa_manager(self):
+        """The M-Pesa manager by which the program pays, or paid last; empty if there is none."""
+        managers = self.env[MANAGER].sudo()
+        if not self:
+            return managers
+        self.ensure_one()
+        for reference in self.sudo().payment_managers.mapped("manager_ref_id"):
+            if reference and reference._name == MANAGER:
+                return reference.sudo()
+        return managers.search([("program_id", "=", self.id)], order="id desc", limit=1)
+
     @api.constrains("payment_managers")
     def _check_mpesa_payments_keep_their_manager(self):
         """Another manager would take our ready payments for its own, and pay them beside us."""

@@ -1,3 +1,4 @@
+from collections import namedtuple
 from datetime import timedelta
 from uuid import uuid4
 
@@ -5,9 +6,12 @@ from odoo import _, api, fields, models
 from odoo.exceptions import AccessError, UserError, ValidationError
 
 from ..gateway.masking import mask_payee
-from ..models import const
+from ..models import const, statement_match
 from ..models.mpesa_status import GRACE
 from ..models.own_cursor import durably
+
+# What shows that a payment was paid: the receipt (or None), when, and where that is written.
+Evidence = namedtuple("Evidence", "receipt paid_on note")
 
 
 class SettleWizard(models.TransientModel):
@@ -17,6 +21,13 @@ class SettleWizard(models.TransientModel):
     _description = "Settle M-Pesa Payments"
 
     payment_ids = fields.Many2many("g2p.payment", string="Payments", readonly=True)
+    line_ids = fields.Many2many(
+        "g2p.payment.mpesa.statement.line",
+        "g2p_payment_mpesa_settle_line_rel",
+        string="Lines of the Statement",
+        readonly=True,
+        help="The evidence, one line for each payment.",
+    )
     attempt_ids = fields.Many2many(
         "g2p.payment.mpesa.attempt", string="What Was Tried", compute="_compute_attempt_ids"
     )
@@ -41,6 +52,13 @@ class SettleWizard(models.TransientModel):
         values = super().default_get(fields_list)
         if self.env.context.get("active_model") == "g2p.payment" and "payment_ids" in fields_list:
             values["payment_ids"] = [fields.Command.set(self.env.context.get("active_ids", []))]
+        if self.env.context.get("active_model") == "g2p.payment.mpesa.statement.line":
+            lines = self.env["g2p.payment.mpesa.statement.line"].browse(
+                self.env.context.get("active_ids", [])
+            )
+            values["line_ids"] = [fields.Command.set(lines.ids)]
+            values["payment_ids"] = [fields.Command.set(lines.payment_id.ids)]
+            values["outcome"] = "paid"
         return values
 
     @api.depends("payment_ids")
@@ -88,11 +106,29 @@ class SettleWizard(models.TransientModel):
     def _may_send(self):
         return any(self.env.user.has_group(group) for group in (const.ADMIN, const.PROGRAM_MANAGER))
 
+    def _evidence(self):
+        """From the id of each payment that is paid to its :class:`Evidence`."""
+        if self.outcome != "paid":
+            return {}
+        if not self.line_ids:
+            return {payment.id: Evidence(self.receipt, self.paid_on, "") for payment in self.payment_ids}
+        return {
+            line.payment_id.id: Evidence(
+                line.receipt or None,
+                line.moment,
+                _("Statement %(name)s, row %(row)s", name=line.statement_id.name, row=line.number),
+            )
+            for line in self.line_ids
+        }
+
     def _check_evidence(self):
+        if self.line_ids:
+            self._check_lines()
+            return
         if self.outcome == "paid" and not (self.receipt and self.paid_on):
             raise ValidationError(_("Give the receipt and the day on which it was paid."))
         if self.outcome == "paid":
-            self._check_receipt()
+            self._check_receipts()
         if self.outcome == "not_paid":
             self._check_patience()
         if self.outcome == "paid" and len(self.payment_ids) > 1:
@@ -100,20 +136,37 @@ class SettleWizard(models.TransientModel):
         if self.outcome != "paid" and not self.reason:
             raise ValidationError(_("Give a reason."))
 
-    def _check_receipt(self):
-        payments = self.payment_ids.sudo()
+    def _check_lines(self):
+        """A statement settles what it shows as paid, each by a line of its own."""
+        if self.outcome != "paid" or any(line.result != "doubt" for line in self.line_ids):
+            raise UserError(_("A line of a statement settles a doubt as paid, and nothing else."))
+        if len(self.line_ids) != len(self.payment_ids) or self.line_ids.payment_id != self.payment_ids:
+            raise UserError(_("Each payment needs a line of the statement of its own."))
+        if not all(line.moment for line in self.line_ids):
+            raise ValidationError(_("Give the receipt and the day on which it was paid."))
+        self._check_receipts()
+
+    def _check_receipts(self):
+        payments, evidence = self.payment_ids.sudo(), self._evidence()
+        receipts = [proof.receipt for proof in evidence.values() if proof.receipt]
         same = [
-            ("mpesa_receipt", "=", self.receipt),
+            ("mpesa_receipt", "in", receipts),
             ("mpesa_manager_id", "in", payments.mpesa_manager_id.ids),
             ("id", "not in", payments.ids),
         ]
         other = payments.search(same, limit=1)
-        if other:
-            raise ValidationError(_("This receipt is that of another payment: %s.", other.name))
+        if other or (self.line_ids and len(set(receipts)) < len(receipts)):
+            raise ValidationError(
+                _("This receipt is that of another payment: %s.", other.name or receipts[0])
+            )
+        for payment in payments:
+            self._check_moment(payment, evidence[payment.id].paid_on)
+
+    def _check_moment(self, payment, paid_on):
         # What was sent again may have been paid the first time.
-        sent = min(filter(None, payments.mapped("mpesa_first_sent_at")), default=self.paid_on)
+        sent = payment.mpesa_first_sent_at or paid_on
         # A day for clocks and time zones.
-        if not sent - timedelta(days=1) <= self.paid_on <= fields.Datetime.now() + timedelta(days=1):
+        if not sent - timedelta(days=1) <= paid_on <= fields.Datetime.now() + timedelta(days=1):
             raise ValidationError(_("It can only have been paid between when it was sent and today."))
 
     def _check_patience(self):
@@ -137,25 +190,30 @@ class SettleWizard(models.TransientModel):
         }[self.outcome]
         moved = payments._mpesa_move(sources, target, self._rows(payments), confirmed=True)
         payments._mpesa_require(payments.ids, moved, target)
-        if self.outcome == "paid":
-            payments._mpesa_paid_on(self.paid_on)
-        journal._record([self._journal_row(own, payment) for payment in payments])
+        evidence = self._evidence()
+        for payment_id, proof in evidence.items():
+            payments.browse(payment_id)._mpesa_paid_on(proof.paid_on)
+        journal._record([self._journal_row(own, payment, evidence.get(payment.id)) for payment in payments])
         self._tell(payments)
+        for statement in own["g2p.payment.mpesa.statement"].browse(self.line_ids.statement_id.ids):
+            statement_match.judge(statement)
 
     def _rows(self, payments):
         reason = {"paid": "settled_paid", "not_paid": "settled_not_paid", "write_off": "written_off"}
+        evidence = self._evidence()
+        nothing = Evidence(None, None, "")
         return [
             {
                 "id": payment.id,
                 "mpesa_reason": reason[self.outcome],
-                "mpesa_words": self.reason or None,
-                "mpesa_receipt": self.receipt or None,
+                "mpesa_words": self.reason or evidence.get(payment.id, nothing).note or None,
+                "mpesa_receipt": evidence.get(payment.id, nothing).receipt,
             }
             for payment in payments
         ]
 
-    def _journal_row(self, own, payment):
-        words = f"{self.receipt} {fields.Datetime.to_string(self.paid_on)}" if self.outcome == "paid" else ""
+    def _journal_row(self, own, payment, proof):
+        words = (proof.receipt, fields.Datetime.to_string(proof.paid_on), proof.note) if proof else ()
         return {
             "key": f"{self.key}-{payment.id}",
             "kind": "decision",
@@ -167,7 +225,7 @@ class SettleWizard(models.TransientModel):
             "amount": payment.amount_issued,
             "started": own.cr.now(),
             "outcome": self.outcome,
-            "words": " ".join(filter(None, (words, self.reason))),
+            "words": " ".join(filter(None, (*words, self.reason))),
             "user_id": self.env.uid,
         }
 
@@ -180,6 +238,6 @@ class SettleWizard(models.TransientModel):
                 count=len(own),
                 person=self.env.user.name,
                 outcome=outcome,
-                reason=self.reason or self.receipt,
+                reason=self.reason or self.receipt or ", ".join(self.line_ids.statement_id.mapped("name")),
             )
             batch._message_log(body=body)

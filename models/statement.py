@@ -1,0 +1,506 @@
+import base64
+import hashlib
+from itertools import islice
+
+import pytz
+from psycopg2.extras import execute_values
+
+from odoo import _, api, fields, models
+from odoo.exceptions import UserError, ValidationError
+
+from . import statement_file, statement_match
+from .statement_file import SAMPLES
+
+# Rows that go to the database at once.
+PAGE = 2000
+SHOWN_SAMPLES = 3
+MEANINGS = [
+    ("ignore", "Nothing that is needed"),
+    ("reference", "Our reference"),
+    ("receipt", "Receipt"),
+    ("payee", "Payee"),
+    ("amount", "Amount paid out"),
+    ("paid_out", "Paid out (beside a column for money in)"),
+    ("paid_in", "Money in"),
+    ("moment", "Date and time"),
+    ("status", "Whether it was carried out"),
+    ("kind", "What it was for"),
+    ("linked", "Receipt that it takes back"),
+]
+KINDS = [
+    ("payment", "Payment"),
+    ("money_in", "Money in"),
+    ("fee", "Fee"),
+    ("not_completed", "Not carried out"),
+    ("unreadable", "Not readable"),
+    ("ours", "Ours"),
+]
+RESULTS = [
+    ("twice", "Paid twice"),
+    ("differs", "Amount differs"),
+    ("not_here", "Paid there, not paid here"),
+    ("doubt", "Paid there, in doubt here"),
+    ("doubt_only_here", "In doubt here, not there"),
+    ("only_here", "Only here"),
+    ("only_there", "Only there"),
+    ("returned", "Came back"),
+    ("under_way", "Paid there, on its way here"),
+    ("unreadable", "Not readable"),
+    ("not_completed", "Not carried out"),
+    ("repeated", "The same line again"),
+    ("money_in", "Money in"),
+    ("fee", "Fee"),
+    ("agreed", "Agreed"),
+]
+# What nobody has to look into.
+FINE = ("agreed", "fee", "money_in", "repeated", "not_completed")
+
+
+class Statement(models.Model):
+    """A gateway's statement, compared with what this database holds. It changes no payment."""
+
+    _name = "g2p.payment.mpesa.statement"
+    _description = "M-Pesa Statement"
+    _inherit = ["mail.thread", "mail.activity.mixin"]
+    _order = "id desc"
+
+    name = fields.Char(required=True, default=lambda self: _("New statement"))
+    program_id = fields.Many2one(
+        "g2p.program", required=True, ondelete="restrict", help="Whose gateway account the statement is of."
+    )
+    manager_id = fields.Many2one(
+        "g2p.program.payment.manager.mpesa",
+        "Payment Manager",
+        compute="_compute_manager_id",
+        store=True,
+        compute_sudo=True,
+        ondelete="restrict",
+    )
+    file = fields.Binary("File (CSV)", attachment=True, required=True)
+    file_name = fields.Char()
+    digest = fields.Char(readonly=True, help="SHA-256 of the file, so that it is imported once.")
+    delimiter = fields.Selection(
+        [(",", "Comma"), (";", "Semicolon"), ("\t", "Tab"), ("|", "Bar")], required=True, default=","
+    )
+    head = fields.Integer("Row with the Headings", default=1, required=True)
+    decimal = fields.Selection(
+        [(".", "Point: 1,000.50"), (",", "Comma: 1.000,50")], "Decimal Mark", required=True, default="."
+    )
+    date_order = fields.Selection(
+        [
+            ("ymd", "Year, month, day"),
+            ("dmy", "Day, month, year"),
+            ("mdy", "Month, day, year"),
+        ],
+        "Order in Dates",
+        required=True,
+        default="dmy",
+    )
+    zone = fields.Selection(
+        lambda self: [(name, name) for name in pytz.common_timezones],
+        "Time Zone",
+        required=True,
+        default=lambda self: self.env.user.tz or "Africa/Nairobi",
+        help="Of the times in the file, where they do not say.",
+    )
+    tolerance_hours = fields.Integer(
+        "Hours after It Was Sent",
+        default=24,
+        required=True,
+        help="A line without reference and receipt is taken for a payment to the same payee of the same"
+        " amount that was sent so many hours before, at the most.",
+    )
+    column_ids = fields.One2many("g2p.payment.mpesa.statement.column", "statement_id", "Columns")
+    line_ids = fields.One2many("g2p.payment.mpesa.statement.line", "statement_id", "Lines", readonly=True)
+    state = fields.Selection(
+        [("draft", "To be compared"), ("compared", "Compared")], default="draft", readonly=True, copy=False
+    )
+    period_from = fields.Datetime("From", readonly=True, copy=False)
+    period_to = fields.Datetime("To", readonly=True, copy=False)
+    compared_by_id = fields.Many2one("res.users", "Compared by", readonly=True, copy=False)
+    currency_id = fields.Many2one("res.currency", compute="_compute_currency_id")
+    line_count = fields.Integer("Lines in the File", readonly=True, copy=False)
+    agreed_count = fields.Integer("Lines That Agree", compute="_compute_counts")
+    twice_count = fields.Integer("Paid Twice", compute="_compute_counts")
+    doubt_count = fields.Integer("To Be Settled", compute="_compute_counts")
+    open_count = fields.Integer("To Be Looked Into", compute="_compute_counts")
+    summary_ids = fields.One2many("g2p.payment.mpesa.statement.summary", "statement_id", "Result")
+
+    # What follows from the file, and is written by the comparison alone.
+    FOLLOWS = {"state", "digest", "period_from", "period_to", "compared_by_id", "line_count", "manager_id"}
+
+    @api.depends("program_id")
+    def _compute_manager_id(self):
+        for statement in self:
+            statement.manager_id = statement.program_id._mpesa_manager()
+
+    @api.depends("program_id")
+    def _compute_currency_id(self):
+        for statement in self:
+            journal = statement.program_id.sudo().journal_id
+            statement.currency_id = journal.currency_id or journal.company_id.currency_id
+
+    @api.depends("line_ids.result")
+    def _compute_counts(self):
+        groups = self.env["g2p.payment.mpesa.statement.line"]._read_group(
+            [("statement_id", "in", self.ids)], ["statement_id", "result"], ["__count"]
+        )
+        counts = {(statement.id, result): count for statement, result, count in groups}
+        for statement in self:
+            for result in ("agreed", "twice", "doubt"):
+                statement[f"{result}_count"] = counts.get((statement.id, result), 0)
+            statement.open_count = sum(
+                count for (own, result), count in counts.items() if own == statement.id and result not in FINE
+            )
+
+    # Before it is compared
+
+    @api.onchange("file")
+    def _onchange_file(self):
+        """Guess how the file is to be read, or take it from the last one of this gateway."""
+        text = self._text()
+        if not text:
+            return
+        if self.file_name:
+            self.name = self.file_name.rsplit(".", 1)[0]
+        self.delimiter = statement_file.guess_delimiter(text)
+        self.head = statement_file.find_head(
+            list(islice(statement_file.table(text, self.delimiter), statement_file.MOST_ABOVE_HEAD))
+        )
+        self._read_columns(text)
+
+    @api.onchange("delimiter", "head", "program_id")
+    def _onchange_layout(self):
+        text = self._text()
+        if text:
+            self._read_columns(text)
+
+    def _text(self):
+        """The file's text; "" where there is none yet."""
+        content = base64.b64decode(self.with_context(bin_size=False).file or b"")
+        try:
+            return statement_file.decode(content) if content else ""
+        except statement_file.StatementError:
+            raise UserError(_("This is no CSV file. Save the statement as CSV, and take that.")) from None
+
+    def _read_columns(self, text):
+        rows = list(islice(statement_file.table(text, self.delimiter), self.head - 1, self.head + SAMPLES))
+        head, rows = (rows[0] if rows else []), rows[1:]
+        last = self._last_meanings()
+        columns = []
+        for position, heading in enumerate(head):
+            cells = [row[position] for row in rows if position < len(row) and row[position]]
+            columns.append(
+                {
+                    "position": position,
+                    "heading": heading or _("Column %s", position + 1),
+                    "samples": " | ".join(cells[:SHOWN_SAMPLES]),
+                    "meaning": last.get(heading) or statement_file.guess_meaning(heading),
+                }
+            )
+        self._keep_one_of_each(columns)
+        self.column_ids = [fields.Command.clear(), *(fields.Command.create(vals) for vals in columns)]
+        self._guess_marks(columns, rows)
+
+    @api.model
+    def _keep_one_of_each(self, columns):
+        """Of several columns that could mean the same, the first; a person may choose another."""
+        seen = set()
+        for column in columns:
+            if column["meaning"] in seen and column["meaning"] != "ignore":
+                column["meaning"] = "ignore"
+            seen.add(column["meaning"])
+
+    def _guess_marks(self, columns, rows):
+        def samples(*meanings):
+            positions = [column["position"] for column in columns if column["meaning"] in meanings]
+            return [row[p] for row in rows for p in positions if p < len(row) and row[p]]
+
+        self.decimal = statement_file.guess_decimal(samples("amount", "paid_out", "paid_in"))
+        self.date_order = statement_file.guess_order(samples("moment"))
+
+    def _last_meanings(self):
+        """What the headings meant in the last statement of the same gateway."""
+        last = self.search(
+            [
+                ("manager_id", "=", self.manager_id.id),
+                ("state", "=", "compared"),
+                ("id", "!=", self._origin.id),
+            ],
+            limit=1,
+        )
+        if last:
+            self.zone, self.tolerance_hours = last.zone, last.tolerance_hours
+        return {column.heading: column.meaning for column in last.column_ids}
+
+    # Compare
+
+    def action_compare(self):
+        """Read the file and compare each line with the payments.
+
+        :raise UserError: the columns do not say what was paid, or the file was imported before.
+        """
+        self.ensure_one()
+        if self.state != "draft":
+            raise UserError(_("This statement has been compared already."))
+        layout = self._layout()
+        own = self.sudo()
+        own._keep_once()
+        own._read_lines(layout)
+        own._close()
+        statement_match.match(own)
+        statement_match.judge(own)
+        own._note()
+
+    def action_compare_again(self):
+        """What was settled or found out in the meantime is taken into account; the lines stay as they are."""
+        self.ensure_one()
+        if self.state == "compared":
+            statement_match.match(self.sudo())
+            statement_match.judge(self.sudo())
+
+    def _layout(self):
+        columns = {
+            column.meaning: column.position for column in self.column_ids if column.meaning != "ignore"
+        }
+        if len(columns) < len(self.column_ids.filtered(lambda column: column.meaning != "ignore")):
+            raise ValidationError(_("Two columns cannot mean the same. Choose one of them."))
+        if not {"amount", "paid_out"} & set(columns):
+            raise ValidationError(_("Say which column has the amount."))
+        if not {"reference", "receipt"} & set(columns) and not {"payee", "moment"} <= set(columns):
+            raise ValidationError(
+                _("Say which column has our reference or the receipt; or else both payee and date.")
+            )
+        return statement_file.Format(
+            self.delimiter, self.head, self.decimal, self.date_order, self.zone, columns
+        )
+
+    def _keep_once(self):
+        self.digest = hashlib.sha256(self._text().encode()).hexdigest()
+        twin = self.search(
+            [("digest", "=", self.digest), ("manager_id", "=", self.manager_id.id), ("id", "!=", self.id)],
+            limit=1,
+        )
+        if twin:
+            raise UserError(_("This file was imported before: %s.", twin.name))
+        if not self.manager_id:
+            raise UserError(_("This program has no payments by M-Pesa."))
+
+    def _read_lines(self, layout):
+        self.env.flush_all()
+        self.env.cr.execute("DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s", [self.id])
+        rows = statement_file.rows_of(self._text(), layout)
+        count = 0
+        while page := list(islice(rows, PAGE)):
+            count += len(page)
+            self._insert(page)
+        if not count:
+            raise UserError(_("There is no line below the headings."))
+        self.line_count = count
+
+    def _insert(self, rows):
+        names = ("number", "kind", "reference", "receipt", "linked", "payee", "amount", "moment", "words")
+        execute_values(
+            self.env.cr._obj,
+            f"INSERT INTO g2p_payment_mpesa_statement_line (statement_id, {', '.join(names)}) VALUES %s",
+            [(self.id, *(row[name] for name in names)) for row in rows],
+            page_size=PAGE,
+        )
+        self.env["g2p.payment.mpesa.statement.line"].invalidate_model()
+
+    def _close(self):
+        self.env.cr.execute(
+            "SELECT min(moment), max(moment) FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s",
+            [self.id],
+        )
+        first, last = self.env.cr.fetchone()
+        self.write(
+            {
+                "state": "compared",
+                "period_from": first,
+                "period_to": last,
+                "compared_by_id": self.env.uid,
+            }
+        )
+        self.env.flush_all()
+
+    def _note(self):
+        self.invalidate_recordset()
+        self._message_log(
+            body=_(
+                "%(lines)s lines compared: %(agreed)s agree, %(twice)s paid twice,"
+                " %(open)s to be looked into.",
+                lines=self.line_count,
+                agreed=self.agreed_count,
+                twice=self.twice_count,
+                open=self.open_count,
+            )
+        )
+
+    # What a person does with the result
+
+    def action_settle(self):
+        """The dialogue by which doubts that the statement shows as paid are settled, with it as evidence."""
+        self.ensure_one()
+        return self._open_lines_in_settle(self.line_ids.search(statement_match.to_settle(self)))
+
+    @api.model
+    def _open_lines_in_settle(self, lines):
+        if not lines:
+            raise UserError(_("There is no doubt here that this statement shows as paid."))
+        return {
+            "type": "ir.actions.act_window",
+            "name": _("Settle as Paid"),
+            "res_model": "g2p.payment.mpesa.settle.wizard",
+            "views": [(False, "form")],
+            "view_mode": "form",
+            "target": "new",
+            "context": {"active_model": lines._name, "active_ids": lines.ids},
+        }
+
+    def action_open_lines(self):
+        """The lines; with ``mpesa_result`` in the context of that result, with ``open`` all that matter."""
+        self.ensure_one()
+        result = self.env.context.get("mpesa_result")
+        domain = [("statement_id", "=", self.id)]
+        if result == "open":
+            domain.append(("result", "not in", FINE))
+        elif result:
+            domain.append(("result", "=", result))
+        return {
+            "type": "ir.actions.act_window",
+            "name": self.name,
+            "res_model": "g2p.payment.mpesa.statement.line",
+            "views": [(False, "list")],
+            "view_mode": "list",
+            "domain": domain,
+        }
+
+    # Hands
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        for vals in vals_list:
+            self._check_hands(vals)
+        return super().create(vals_list)
+
+    def write(self, vals):
+        self._check_hands(vals)
+        if not self.env.su and any(statement.state != "draft" for statement in self):
+            raise UserError(_("A statement that was compared is kept as it is."))
+        return super().write(vals)
+
+    def _check_hands(self, vals):
+        if not self.env.su and self.FOLLOWS & {name for name in vals if vals[name]} - {"manager_id"}:
+            raise UserError(_("What a statement shows follows from its file."))
+
+    @api.ondelete(at_uninstall=False)
+    def _unlink_except_compared(self):
+        if any(statement.state != "draft" for statement in self):
+            raise UserError(_("A statement that was compared is kept."))
+
+
+class StatementColumn(models.Model):
+    """What one column of a statement means."""
+
+    _name = "g2p.payment.mpesa.statement.column"
+    _description = "Column of an M-Pesa Statement"
+    _order = "position"
+    _rec_name = "heading"
+
+    statement_id = fields.Many2one(
+        "g2p.payment.mpesa.statement", required=True, ondelete="cascade", index=True
+    )
+    position = fields.Integer(required=True)
+    heading = fields.Char()
+    samples = fields.Char("For Example")
+    meaning = fields.Selection(MEANINGS, "What It Says", required=True, default="ignore")
+
+
+class StatementLine(models.Model):
+    """One row of a statement, or a payment that the statement does not show."""
+
+    _name = "g2p.payment.mpesa.statement.line"
+    _description = "Line of an M-Pesa Statement"
+    _order = "statement_id desc, number, id"
+    _rec_name = "number"
+    _log_access = False
+
+    statement_id = fields.Many2one(
+        "g2p.payment.mpesa.statement", required=True, readonly=True, ondelete="cascade", index=True
+    )
+    number = fields.Integer("Row", readonly=True)
+    kind = fields.Selection(KINDS, readonly=True)
+    reference = fields.Char(readonly=True)
+    receipt = fields.Char(readonly=True)
+    linked = fields.Char("Takes Back", readonly=True)
+    payee = fields.Char(readonly=True)
+    amount = fields.Float("Amount There", digits=(16, 2), readonly=True)
+    moment = fields.Datetime("When", readonly=True)
+    words = fields.Char(readonly=True)
+    payment_id = fields.Many2one("g2p.payment", readonly=True, ondelete="restrict", index=True)
+    matched_by = fields.Selection(
+        [
+            ("reference", "Reference"),
+            ("receipt", "Receipt"),
+            ("payee", "Payee, amount and time"),
+            ("masked", "Masked payee, amount and time"),
+        ],
+        readonly=True,
+    )
+    result = fields.Selection(RESULTS, readonly=True, index=True)
+    partner_id = fields.Many2one(related="payment_id.partner_id", string="Beneficiary")
+    currency_id = fields.Many2one(related="payment_id.currency_id")
+    amount_here = fields.Monetary("Amount Here", related="payment_id.amount_issued")
+    mpesa_state = fields.Selection(related="payment_id.mpesa_state", string="Outcome Here")
+
+    def action_open_payment(self):
+        """Open the payment that the line is about."""
+        self.ensure_one()
+        if not self.payment_id:
+            raise UserError(_("No payment here belongs to this line."))
+        return {
+            "type": "ir.actions.act_window",
+            "res_model": "g2p.payment",
+            "res_id": self.payment_id.id,
+            "views": [(False, "form")],
+            "view_mode": "form",
+        }
+
+    def action_settle(self):
+        """Settle the payments of these lines as paid, where they are in doubt."""
+        doubts = self.filtered(lambda line: line.result == "doubt")
+        return self.env["g2p.payment.mpesa.statement"]._open_lines_in_settle(doubts)
+
+
+class StatementSummary(models.Model):
+    """How many lines, and how much, came to each result."""
+
+    _name = "g2p.payment.mpesa.statement.summary"
+    _description = "Result of an M-Pesa Statement"
+    _auto = False
+    _order = "place"
+    _rec_name = "result"
+
+    statement_id = fields.Many2one("g2p.payment.mpesa.statement", readonly=True)
+    result = fields.Selection(RESULTS, readonly=True)
+    place = fields.Integer(readonly=True)
+    count = fields.Integer("Lines", readonly=True)
+    amount = fields.Float(digits=(16, 2), readonly=True)
+
+    _depends = {"g2p.payment.mpesa.statement.line": ["statement_id", "result", "amount", "payment_id"]}
+
+    @property
+    def _table_query(self):
+        places = " ".join(f"WHEN '{result}' THEN {place}" for place, (result, _label) in enumerate(RESULTS))
+        return f"""
+            SELECT min(l.id) AS id, l.statement_id, l.result, CASE l.result {places} END AS place,
+                   count(*) AS count, sum(coalesce(l.amount, p.amount_issued)) AS amount
+              FROM g2p_payment_mpesa_statement_line l LEFT JOIN g2p_payment p ON p.id = l.payment_id
+             WHERE l.result IS NOT NULL GROUP BY l.statement_id, l.result
+        """
+
+    def action_open_lines(self):
+        """The lines of this result."""
+        self.ensure_one()
+        return self.statement_id.with_context(mpesa_result=self.result).action_open_lines()

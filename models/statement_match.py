@@ -1,0 +1,262 @@
+"""Which line of a statement is about which payment, and what follows from it.
+
+By reference, then by receipt, then by payee with amount and time. All but the last is done in a statement
+for all lines at once; the last goes through them in order of time, so that the nearest find each other.
+"""
+
+from bisect import insort
+from collections import defaultdict
+from datetime import timedelta
+
+from psycopg2.extras import execute_values
+
+# A gateway's clock may be so much behind ours.
+CLOCKS = timedelta(hours=1)
+PAGE = 2000
+# Payments of all managers with the same account at the same gateway: a statement shows them all.
+ACCOUNT = """
+    SELECT m.id FROM g2p_program_payment_manager_mpesa m, g2p_program_payment_manager_mpesa own
+     WHERE own.id = %(manager)s
+       AND (m.id = own.id
+            OR (m.payment_endpoint_url = own.payment_endpoint_url AND m.username = own.username))
+"""
+BY_KEY = """
+    UPDATE g2p_payment_mpesa_statement_line l SET payment_id = p.id, matched_by = %(matched_by)s
+      FROM g2p_payment p
+     WHERE l.statement_id = %(statement)s AND l.payment_id IS NULL AND l.kind IN %(kinds)s
+       AND {column} = {key} AND p.mpesa_manager_id = ANY(%(managers)s)
+"""
+
+
+def to_settle(statement):
+    """The domain of lines that are evidence enough to settle a doubt; a masked payee is not."""
+    return [
+        ("statement_id", "=", statement.id),
+        ("result", "=", "doubt"),
+        ("matched_by", "in", ("reference", "receipt", "payee")),
+    ]
+
+
+def match(statement):
+    """Find the payment of each line. In the caller's transaction.
+
+    :param statement: with rights to all of it.
+    """
+    cr = statement.env.cr
+    statement.env.flush_all()
+    values = _values(statement)
+    cr.execute(
+        "DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %(statement)s AND kind = 'ours'",
+        values,
+    )
+    cr.execute(
+        "UPDATE g2p_payment_mpesa_statement_line SET payment_id = NULL, matched_by = NULL, result = NULL"
+        " WHERE statement_id = %(statement)s",
+        values,
+    )
+    told = ("payment", "money_in", "not_completed")
+    for matched_by, column, key, kinds in (
+        ("reference", "p.mpesa_reference", "l.reference", told),
+        ("receipt", "p.mpesa_receipt", "l.receipt", ("payment", "not_completed")),
+        ("receipt", "p.mpesa_receipt", "l.linked", ("money_in",)),
+    ):
+        cr.execute(
+            BY_KEY.format(column=column, key=key), {**values, "matched_by": matched_by, "kinds": kinds}
+        )
+    # What it takes back may be a line that was matched by its reference.
+    cr.execute(
+        """
+        UPDATE g2p_payment_mpesa_statement_line l SET payment_id = o.payment_id, matched_by = 'receipt'
+          FROM g2p_payment_mpesa_statement_line o
+         WHERE l.statement_id = %(statement)s AND l.payment_id IS NULL AND l.kind = 'money_in'
+           AND o.statement_id = l.statement_id AND o.kind = 'payment' AND o.payment_id IS NOT NULL
+           AND o.receipt IN (l.linked, l.receipt)
+        """,
+        values,
+    )
+    _match_by_payee(statement, values)
+    statement.env.invalidate_all()
+
+
+def _values(statement):
+    cr = statement.env.cr
+    cr.execute(ACCOUNT, {"manager": statement.manager_id.id})
+    managers = [row[0] for row in cr.fetchall()]
+    return {"statement": statement.id, "managers": managers}
+
+
+# By payee, amount and time
+
+
+def _match_by_payee(statement, values):
+    cr = statement.env.cr
+    cr.execute(
+        """
+        SELECT id, payee, amount, moment FROM g2p_payment_mpesa_statement_line l
+         WHERE statement_id = %(statement)s AND kind = 'payment' AND payment_id IS NULL
+           AND payee IS NOT NULL AND moment IS NOT NULL AND NOT EXISTS (
+               SELECT FROM g2p_payment_mpesa_statement_line o
+                WHERE o.statement_id = l.statement_id AND o.receipt = l.receipt AND o.id < l.id
+                  AND o.kind = 'payment' AND o.amount = l.amount)
+         ORDER BY moment, id
+        """,
+        values,
+    )
+    lines = cr.fetchall()
+    if not lines:
+        return
+    after = timedelta(hours=statement.tolerance_hours)
+    payments = Payments(cr, {**values, "first": lines[0][3] - after, "last": lines[-1][3] + CLOCKS}, after)
+    found = [(line_id, *hit) for line_id, *what in lines if (hit := payments.take(*what))]
+    execute_values(
+        cr._obj,
+        "UPDATE g2p_payment_mpesa_statement_line l SET payment_id = v.payment_id, matched_by = v.matched_by"
+        " FROM (VALUES %s) AS v(id, payment_id, matched_by) WHERE l.id = v.id",
+        found,
+        page_size=PAGE,
+    )
+
+
+class Payments:
+    """The payments of a time, by payee and amount, each to be taken once.
+
+    :param values: ``managers``, ``statement``, ``first`` and ``last`` moment of sending.
+    :param after: how long after it was sent a payment may be carried out.
+    """
+
+    def __init__(self, cr, values, after):
+        self.after = after
+        self.free, self.taken = defaultdict(list), defaultdict(list)
+        # The same by the end of the payee, for payees that are masked.
+        self.by_end = defaultdict(list)
+        cr.execute(
+            """
+            SELECT p.id, p.account_number, round(p.amount_issued, 2), p.mpesa_sent_at,
+                   EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
+                            WHERE l.payment_id = p.id AND l.kind = 'payment') AS taken
+              FROM g2p_payment p
+             WHERE p.mpesa_manager_id = ANY(%(managers)s) AND p.account_number IS NOT NULL
+               AND p.mpesa_sent_at BETWEEN %(first)s AND %(last)s
+             ORDER BY p.mpesa_sent_at, p.id
+            """,
+            values,
+        )
+        for payment_id, payee, amount, sent, taken in cr.fetchall():
+            key = (payee.lower(), float(amount))
+            (self.taken if taken else self.free)[key].append((sent, payment_id))
+            if not taken:
+                self.by_end[payee[-3:], float(amount)].append((sent, payment_id, payee))
+
+    def take(self, payee, amount, moment):
+        """The payment that a line is about.
+
+        A second line to the same payee, where no further payment was sent, is about the same payment: that is
+        how it shows that it was paid twice.
+
+        :return: its id and how it was found, or None.
+        """
+        if "*" in payee:
+            return self._take_masked(payee, amount, moment)
+        key = (payee.lower(), amount)
+        hit = self._nearest(self.free[key], moment)
+        if hit:
+            self.free[key].remove(hit)
+            insort(self.taken[key], hit)
+        else:
+            hit = self._nearest(self.taken[key], moment)
+        return hit and (hit[1], "payee")
+
+    def _take_masked(self, payee, amount, moment):
+        fitting = [
+            row
+            for row in self.by_end[payee[-3:], amount]
+            if len(row[2]) == len(payee) and all(a in ("*", b) for a, b in zip(payee, row[2], strict=True))
+        ]
+        hit = self._nearest([row for row in fitting if row[:2] in self.free[row[2].lower(), amount]], moment)
+        if hit:
+            self.free[hit[2].lower(), amount].remove(hit[:2])
+        return hit and (hit[1], "masked")
+
+    def _nearest(self, rows, moment):
+        near = [row for row in rows if -CLOCKS <= moment - row[0] <= self.after]
+        return min(near, key=lambda row: abs(moment - row[0]), default=None)
+
+
+# What follows
+
+JUDGE = """
+    WITH account AS (
+        SELECT l.id, l.statement_id, l.payment_id, l.kind, l.receipt, l.amount, l.payee, l.reference,
+               -- One transaction, in whatever file it stands.
+               coalesce(l.receipt, concat_ws('|', l.reference, l.payee, l.amount, l.moment)) AS mark
+          FROM g2p_payment_mpesa_statement_line l
+          JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id
+         WHERE s.manager_id = ANY(%(managers)s) AND s.state = 'compared' AND l.kind IN ('payment', 'money_in')
+    ),
+    repeated AS (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (PARTITION BY receipt, amount, payee, reference ORDER BY id) AS n
+              FROM account WHERE statement_id = %(statement)s AND kind = 'payment' AND receipt IS NOT NULL
+        ) numbered WHERE n > 1
+    ),
+    -- Other files show the same transaction again; what they show beside it counts.
+    evidence AS (
+        SELECT a.payment_id, a.kind, a.mark, a.id::text AS one FROM account a
+         WHERE a.statement_id = %(statement)s AND a.payment_id IS NOT NULL
+           AND NOT EXISTS (SELECT FROM repeated r WHERE r.id = a.id)
+        UNION
+        SELECT a.payment_id, a.kind, a.mark, a.mark AS one FROM account a
+         WHERE a.statement_id <> %(statement)s AND a.payment_id IS NOT NULL
+           AND NOT EXISTS (SELECT FROM account o WHERE o.statement_id = %(statement)s AND o.mark = a.mark)
+    ),
+    paid AS (
+        SELECT p.entitlement_id, count(*) FILTER (WHERE e.kind = 'payment') AS times,
+               count(*) FILTER (WHERE e.kind = 'money_in') AS back
+          FROM evidence e JOIN g2p_payment p ON p.id = e.payment_id GROUP BY p.entitlement_id
+    ),
+    judged AS (
+        SELECT l.id, CASE
+            WHEN l.kind IN ('unreadable', 'fee', 'not_completed') THEN l.kind
+            WHEN l.kind = 'money_in' THEN CASE WHEN l.payment_id IS NULL THEN 'money_in' ELSE 'returned' END
+            WHEN EXISTS (SELECT FROM repeated r WHERE r.id = l.id) THEN 'repeated'
+            WHEN p.id IS NULL THEN 'only_there'
+            WHEN paid.times > 1 THEN 'twice'
+            WHEN paid.back > 0 THEN 'returned'
+            WHEN round(l.amount::numeric, 2) <> round(CASE
+                WHEN p.mpesa_state = 'paid' THEN p.amount_paid ELSE p.amount_issued END, 2) THEN 'differs'
+            WHEN p.mpesa_state = 'paid' THEN 'agreed'
+            WHEN p.mpesa_state = 'doubt' THEN 'doubt'
+            WHEN p.mpesa_state IN ('sending', 'accepted') THEN 'under_way'
+            ELSE 'not_here' END AS result
+          FROM g2p_payment_mpesa_statement_line l
+          LEFT JOIN g2p_payment p ON p.id = l.payment_id
+          LEFT JOIN paid ON paid.entitlement_id = p.entitlement_id
+         WHERE l.statement_id = %(statement)s AND l.kind <> 'ours'
+    )
+    UPDATE g2p_payment_mpesa_statement_line l SET result = judged.result FROM judged WHERE l.id = judged.id
+"""
+ONLY_HERE = """
+    INSERT INTO g2p_payment_mpesa_statement_line (statement_id, kind, payment_id, result)
+    SELECT s.id, 'ours', p.id, CASE WHEN p.mpesa_state = 'paid' THEN 'only_here' ELSE 'doubt_only_here' END
+      FROM g2p_payment_mpesa_statement s
+      JOIN g2p_payment p ON p.mpesa_sent_at BETWEEN s.period_from AND s.period_to
+     WHERE s.id = %(statement)s AND p.mpesa_manager_id = ANY(%(managers)s)
+       AND p.mpesa_state IN ('paid', 'doubt') AND NOT EXISTS (
+           SELECT FROM g2p_payment_mpesa_statement_line l
+            WHERE l.payment_id = p.id AND l.kind IN ('payment', 'money_in'))
+     ORDER BY p.id
+"""
+
+
+def judge(statement):
+    """Say what follows for each line, and list the payments that it does not show. Changes no payment."""
+    cr = statement.env.cr
+    statement.env.flush_all()
+    values = _values(statement)
+    cr.execute(JUDGE, values)
+    cr.execute(
+        "DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %(statement)s AND kind = 'ours'",
+        values,
+    )
+    cr.execute(ONLY_HERE, values)
+    statement.env.invalidate_all()
