@@ -76,6 +76,11 @@ class MpesaSend(models.AbstractModel):
         self.env.invalidate_all()
         return self._outcome_notification(batches, result)
 
+    def _ask_to_send_some(self, payments):
+        """The dialogue about these ready payments alone; the rest of their batches waits."""
+        self._require_sender(payments.batch_id)
+        return self.env["g2p.payment.mpesa.send.wizard"]._open(self, payments.batch_id, payments)
+
     def _send_some(self, payments):
         """Send these ready payments now, a handful; the rest of their batches waits."""
         self._require_sender(payments.batch_id)

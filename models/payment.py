@@ -4,6 +4,7 @@ from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.errors import GatewayError
+from ..gateway.masking import mask_payee
 from . import const, figures
 from .live_pages import tell_after_commit
 from .mpesa_payee import exceeds
@@ -79,6 +80,10 @@ class Payment(models.Model):
         readonly=True,
         copy=False,
         help="The earlier module made several payments for this entitlement; this is not the first.",
+    )
+
+    mpesa_payee = fields.Char(
+        "Payee", compute="_compute_mpesa_payee", help="Masked: enough to tell one from another."
     )
 
     # Not written by hand, whatever the role, once the payment was ever claimed.
@@ -274,6 +279,11 @@ class Payment(models.Model):
                 ),
             )
 
+    @api.depends("account_number")
+    def _compute_mpesa_payee(self):
+        for payment in self:
+            payment.mpesa_payee = mask_payee(payment.account_number) if payment.account_number else False
+
     # What people and other addons may do
 
     def action_mpesa_refresh_status(self):
@@ -304,18 +314,18 @@ class Payment(models.Model):
         return notification("info", message, then="reload")
 
     def send_payment(self):
-        """Send this one payment; upstream's button, which does nothing for other managers."""
+        """Show what would be sent, and ask; upstream's button, which does nothing for other managers."""
         result = super().send_payment()
         ready = self.filtered(lambda p: p.mpesa_state == const.READY)
         if not ready:
             return result
         if not ready.batch_id:
             raise UserError(_("Assign the payment to a batch first."))
-        # Each by its own manager, whichever is the program's now.
-        for manager in ready.sudo().mpesa_manager_id.with_env(self.env):
-            own = ready.filtered(lambda p, manager=manager: p.sudo().mpesa_manager_id == manager)
-            result = manager._send_some(own)
-        return result
+        # By its own manager, whichever is the program's now.
+        manager = ready.sudo().mpesa_manager_id.with_env(self.env)
+        if len(manager) > 1:
+            raise UserError(_("These payments are of several managers: send those of one at a time."))
+        return manager._ask_to_send_some(ready)
 
     @api.model_create_multi
     def create(self, vals_list):

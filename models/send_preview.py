@@ -37,28 +37,40 @@ class Preview:
     repeated: list = field(default_factory=list)
 
 
-def preview(manager, batches):
-    """Look at the payments as they are now, in transactions of our own: a :class:`Preview`."""
-    durably(manager.env, lambda own: look_again(manager.with_env(own), batches.ids))
+# Of one manager, in these batches, and of them only these if there are any.
+OURS = "batch_id = ANY(%s) AND mpesa_manager_id = %s AND (%s::int4[] IS NULL OR p.id = ANY(%s))"
+
+
+def preview(manager, batches, payments=None):
+    """Look at the payments as they are now, in transactions of our own: a :class:`Preview`.
+
+    :param payments: only these of them; None for all.
+    """
+    ids = payments.ids if payments else None
+    which = [batches.ids, manager.id, ids, ids]
+    durably(manager.env, lambda own: look_again(manager.with_env(own), which))
     with own_transaction(manager.env) as own:
-        found = count(own, manager.id, batches.ids)
-        found.repeated = repeated_payees(own, manager.id, batches.ids)
+        found = count(own, which)
+        found.repeated = repeated_payees(own, which)
         return found
 
 
-def look_again(manager, batch_ids):
-    """Find out anew what keeps ready payments back: people and amounts may have been corrected since."""
+def look_again(manager, which):
+    """Find out anew what keeps ready payments back: people and amounts may have been corrected since.
+
+    :param which: the parameters of ``OURS``, here as below.
+    """
     cr = manager.env.cr
     cr.execute(
-        """
+        f"""
         SELECT p.id, p.amount_issued, p.mpesa_reason, e.partner_id, e.state AS entitlement_state,
                e.initial_amount
           FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
-         WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'ready' AND p.mpesa_manager_id = %s
+         WHERE {OURS} AND p.mpesa_state = 'ready'
          ORDER BY p.mpesa_reason IS NULL, p.id
          LIMIT %s
         """,
-        [batch_ids, manager.id, MOST_LOOKED_AT],
+        [*which, MOST_LOOKED_AT],
     )
     rows = cr.dictfetchall()
     payees = manager._mpesa_payees(manager.env["res.partner"].browse({row["partner_id"] for row in rows}))
@@ -99,12 +111,12 @@ def write_reasons(cr, changes):
         )
 
 
-def count(env, manager_id, batch_ids):
+def count(env, which):
     """A :class:`Preview` without the repeated payees."""
     env.cr.execute(
-        "SELECT mpesa_state, mpesa_reason, count(*), sum(amount_issued) FROM g2p_payment"
-        " WHERE batch_id = ANY(%s) AND mpesa_manager_id = %s AND mpesa_state IS NOT NULL GROUP BY 1, 2",
-        [batch_ids, manager_id],
+        "SELECT mpesa_state, mpesa_reason, count(*), sum(amount_issued) FROM g2p_payment p"
+        f" WHERE {OURS} AND mpesa_state IS NOT NULL GROUP BY 1, 2",
+        which,
     )
     found = Preview()
     for state, reason, number, amount in env.cr.fetchall():
@@ -118,14 +130,14 @@ def count(env, manager_id, batch_ids):
     return found
 
 
-def repeated_payees(env, manager_id, batch_ids):
+def repeated_payees(env, which):
     """Payees to whom several payments of these batches go, one of which is still to be sent."""
     env.cr.execute(
-        "SELECT account_number FROM g2p_payment"
-        " WHERE batch_id = ANY(%s) AND mpesa_manager_id = %s AND mpesa_state <> 'refused'"
+        "SELECT account_number FROM g2p_payment p"
+        f" WHERE {OURS} AND mpesa_state <> 'refused'"
         " AND account_number IS NOT NULL GROUP BY account_number"
         " HAVING count(*) > 1"
         " AND bool_or(mpesa_state = 'ready' AND NOT coalesce(mpesa_reason, '') = ANY(%s))",
-        [batch_ids, manager_id, list(const.HELD)],
+        [*which, list(const.HELD)],
     )
     return [row[0] for row in env.cr.fetchall()]

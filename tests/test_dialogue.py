@@ -224,3 +224,29 @@ class TestTypedAmount(DialogueCase):
             self.assertIn(65750.0, amounts_in(text), text)
         for text in ("", "KES", "6575", "65 750.5x", "--"):
             self.assertNotIn(65750.0, amounts_in(text), text)
+
+
+class TestOnePayment(DialogueCase):
+    def test_the_button_of_a_payment_asks_for_it_alone(self):
+        self.prepare()
+        wizard = self.open(self.payments()[3])
+        self.assertEqual((wizard.count, wizard.amount), (1, 100))
+        wizard.action_send()
+        self.assert_states(paid=1, ready=9)
+        self.assertEqual(self.payments()[3].mpesa_state, "paid")
+
+    def test_in_live_mode_too_the_amount_is_typed(self):
+        self.manager.mode = "live"
+        self.prepare()
+        wizard = self.open(self.payments()[3])
+        with self.assertRaises(UserError):
+            wizard.action_send()
+        self.assert_states(ready=10)
+
+    def test_one_that_cannot_be_paid(self):
+        self.people[3].phone = False
+        self.prepare()
+        wizard = self.open(self.payments()[3])
+        self.assertEqual((wizard.count, wizard.held_count), (0, 1))
+        wizard.action_send()
+        self.assert_states(ready=10)

@@ -121,7 +121,7 @@ class TestStop(ProgramCase):
     def test_the_upstream_button_sends_one_payment(self):
         self.prepare()
         self.env.flush_all()
-        self.payments()[3].send_payment()
+        click_send(self.payments()[3])
         self.assert_states(paid=1, ready=9)
         self.assertEqual(self.payments()[3].mpesa_state, "paid")
 

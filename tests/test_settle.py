@@ -8,7 +8,7 @@ from ..gateway.simple import Order
 from ..models import const
 from ..models.claims import Claimed, Claims, Outcome
 from ..models.payment import TransitionError
-from .common import ProgramCase
+from .common import ProgramCase, click_send
 
 
 class TestSettle(ProgramCase):
@@ -260,7 +260,7 @@ class TestHands(ProgramCase):
         self.assertIn("2 payments are those of the manager M-Pesa", message)
         self.assertEqual(self.notification["type"], "warning")
         self.assert_states(paid=2, ready=2)
-        ready.send_payment()
+        click_send(ready)
         self.assert_states(paid=4)
         self.assert_agrees()
 

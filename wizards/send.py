@@ -22,6 +22,7 @@ class SendWizard(models.TransientModel):
 
     manager_id = fields.Many2one("g2p.program.payment.manager.mpesa", readonly=True, required=True)
     batch_ids = fields.Many2many("g2p.payment.batch", readonly=True)
+    payment_ids = fields.Many2many("g2p.payment", readonly=True, help="Only these; empty for all.")
     currency_id = fields.Many2one(related="manager_id.currency_id")
     mode = fields.Selection(related="manager_id.mode")
     gateway = fields.Char(compute="_compute_gateway")
@@ -66,14 +67,18 @@ class SendWizard(models.TransientModel):
             )
 
     @api.model
-    def _open(self, manager, batches):
-        """A dialogue about the ready payments of ``manager`` in ``batches``."""
-        found = preview(manager, batches)
+    def _open(self, manager, batches, payments=None):
+        """A dialogue about the ready payments of ``manager`` in ``batches``.
+
+        :param payments: only these of them; None for all.
+        """
+        found = preview(manager, batches, payments)
         balance, reason = manager._mpesa_balance() if found.sendable.count else (None, "")
         wizard = self.create(
             {
                 "manager_id": manager.id,
                 "batch_ids": [fields.Command.set(batches.ids)],
+                "payment_ids": [fields.Command.set(payments.ids if payments else [])],
                 "balance_known": balance is not None,
                 "balance": balance or 0,
                 "balance_reason": reason,
@@ -124,11 +129,13 @@ class SendWizard(models.TransientModel):
         if self._has_grown():
             return self._action()
         self._check_typed_amount()
+        if self.payment_ids:
+            return self.manager_id._send_some(self.payment_ids)
         return self.manager_id._mpesa_send(self.batch_ids)
 
     def _has_grown(self):
         """Whether more can go out since, as payments came in or were corrected; then they are shown first."""
-        found = preview(self.manager_id, self.batch_ids)
+        found = preview(self.manager_id, self.batch_ids, self.payment_ids)
         if found.sendable.count <= self.count and found.sendable.amount < self.amount + 0.005:
             return False
         self.write({**self._counts(found), "has_grown": True, "typed_amount": False})
@@ -147,7 +154,8 @@ class SendWizard(models.TransientModel):
 
     def action_open_repeated(self):
         """The payments of payees that occur more than once."""
-        payees = repeated_payees(self.env, self.manager_id.id, self.batch_ids.ids)[:MOST_SHOWN]
+        which = [self.batch_ids.ids, self.manager_id.id, None, None]
+        payees = repeated_payees(self.env, which)[:MOST_SHOWN]
         return self._open_payments(
             _("Payees That Occur More Than Once"),
             [("account_number", "in", payees), ("mpesa_state", "!=", const.REFUSED)],

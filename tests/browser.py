@@ -1,0 +1,278 @@
+"""Headless Chromium, driven by its own protocol: what a person sees and clicks, on real servers.
+
+Needs Chromium (``dev/test --browser`` installs it) and the package ``websocket-client``.
+"""
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import websocket
+
+try:
+    from .harness import ROOT, LabError, wait_until
+except ImportError:
+    from harness import ROOT, LabError, wait_until
+
+# Seconds for what should take moments, on a busy machine.
+PATIENCE = 60
+SCREENSHOTS = Path(os.environ.get("G2P_DEV_DIR", ROOT / ".dev")) / "screenshots"
+
+# In the page: what a person can see and click, by its text or its name.
+FIND = """
+window.__seen = (el) => el && el.getClientRects().length > 0 && getComputedStyle(el).visibility !== "hidden";
+window.__find = (selector, text) => [...document.querySelectorAll(selector)].find(
+    (el) => __seen(el) && (!text || el.textContent.replace(/\\s+/g, " ").includes(text)));
+window.__busy = () => !!document.querySelector(".o_blockUI, .o_loading_indicator");
+"""
+
+
+def find_chromium():
+    """The path of a Chromium, or None."""
+    return next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+
+
+class Browser:
+    """One page of a Chromium of its own.
+
+    :param str url: of an Odoo server, without a slash at the end.
+    :param str name: the folder of its screenshots.
+    """
+
+    def __init__(self, url, name):
+        self.url = url
+        self.errors = []
+        self._folder = SCREENSHOTS / name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._numbers = itertools.count(1)
+        self._pictures = itertools.count(1)
+        self._exits = contextlib.ExitStack()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exc_info):
+        self.stop()
+
+    # Life
+
+    def start(self):
+        """Start Chromium. Gives the object itself."""
+        with contextlib.ExitStack() as exits:
+            profile = tempfile.mkdtemp(prefix="browser-")
+            exits.callback(shutil.rmtree, profile, ignore_errors=True)
+            process = subprocess.Popen(
+                [
+                    *(
+                        find_chromium(),
+                        "--headless=new",
+                        "--no-sandbox",
+                        "--disable-gpu",
+                        "--disable-dev-shm-usage",
+                    ),
+                    *("--no-first-run", "--hide-scrollbars", "--lang=en-US", "--remote-debugging-port=0"),
+                    *("--remote-allow-origins=*", f"--user-data-dir={profile}", "about:blank"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # Odoo limits the memory of its processes, and of what they start.
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2),
+            )
+            exits.callback(process.wait)
+            exits.callback(process.kill)
+            said = Path(profile) / "DevToolsActivePort"
+            wait_until(lambda: said.exists() and said.read_text().strip(), "Chromium starts")
+            port = said.read_text().split()[0]
+            self._socket = websocket.create_connection(self._page(port), timeout=PATIENCE)
+            exits.callback(self._socket.close)
+            self._exits = exits.pop_all()
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=FIND)
+        self.size(1366, 900)
+        return self
+
+    def stop(self):
+        """End it."""
+        self._exits.close()
+
+    def _page(self, port):
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+        def address():
+            with opener.open(f"http://127.0.0.1:{port}/json/list") as answer:
+                pages = [page for page in json.load(answer) if page["type"] == "page"]
+            return pages and pages[0]["webSocketDebuggerUrl"]
+
+        return wait_until(address, "Chromium opens a page")
+
+    # The protocol
+
+    def call(self, method, **params):
+        """A command of Chromium's protocol; gives its result.
+
+        :raise LabError: it failed.
+        """
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv())
+            if message.get("id") == number:
+                break
+            self._note(message)
+        if "error" in message:
+            raise LabError(f"{method}: {message['error']}")
+        return message["result"]
+
+    def _note(self, message):
+        """Keep what went wrong in the page."""
+        kind, params = message.get("method"), message.get("params", {})
+        if kind == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.errors.append(details.get("exception", {}).get("description") or details["text"])
+        elif kind == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
+        elif kind == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+
+    def js(self, expression):
+        """The value of an expression, awaited, in the page.
+
+        :raise LabError: it threw.
+        """
+        result = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        if "exceptionDetails" in result:
+            details = result["exceptionDetails"]
+            raise LabError(details.get("exception", {}).get("description") or details["text"])
+        return result["result"].get("value")
+
+    def size(self, width, height):
+        """Set the size of the page, in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    # What a person does
+
+    def log_in(self, database, login, password):
+        """Log in, and leave whoever was before."""
+        self.call("Network.clearBrowserCookies")
+        self._go("/web/login")
+        params = {"db": database, "login": login, "password": password}
+        answer = self.js(
+            "fetch('/web/session/authenticate', {method: 'POST',"
+            " headers: {'Content-Type': 'application/json'},"
+            f" body: JSON.stringify({{jsonrpc: '2.0', params: {json.dumps(params)}}})}})"
+            ".then((answer) => answer.json()).then((answer) => answer.result && answer.result.uid)"
+        )
+        if not answer:
+            raise LabError(f"{login} cannot log in")
+
+    def _go(self, path):
+        self.call("Page.navigate", url=self.url + path)
+        self.wait("document.readyState === 'complete'", f"{path} is loaded")
+
+    def open(self, model, record_id=None, action=None, view="form"):
+        """Open a record, or the list of an action, as from a bookmark."""
+        parts = {
+            "model": model,
+            "view_type": view if record_id else "list",
+            "id": record_id,
+            "action": action,
+        }
+        fragment = "&".join(f"{name}={value}" for name, value in parts.items() if value)
+        # The same address twice would not load it anew.
+        self.call("Page.navigate", url="about:blank")
+        self._go(f"/web#{fragment}")
+        kind = ".o_form_view" if record_id else ".o_list_view, .o_view_nocontent"
+        self.see(kind)
+        self.rest()
+
+    def rest(self):
+        """Wait until the page has nothing to do."""
+        self.wait("!__busy()", "the page comes to rest")
+        time.sleep(0.15)
+        self.wait("!__busy()", "the page comes to rest")
+
+    def wait(self, expression, what, seconds=PATIENCE):
+        """Wait until an expression is true in the page.
+
+        :raise LabError: it is not, in time.
+        """
+
+        def is_true():
+            # While a page is being loaded there is none to ask.
+            with contextlib.suppress(LabError):
+                return self.js(f"!!({expression})")
+            return False
+
+        try:
+            wait_until(is_true, what, seconds)
+        except LabError:
+            self.picture("not-seen")
+            raise LabError(
+                f"{what}: not within {seconds} seconds. The page says: {self.text()[-1500:]}"
+            ) from None
+
+    def see(self, selector, text=""):
+        """Wait until something is to be seen; ``text`` is a part of what stands in it."""
+        self.wait(f"__find({json.dumps(selector)}, {json.dumps(text)})", f"{selector} {text} is seen")
+
+    def sees(self, selector, text=""):
+        """Whether something is to be seen now."""
+        return self.js(f"!!__find({json.dumps(selector)}, {json.dumps(text)})")
+
+    def click(self, selector, text=""):
+        """Click on what is to be seen, and wait until the page has done it."""
+        found = f"__find({json.dumps(selector)}, {json.dumps(text)})"
+        # It may be drawn anew between being seen and being clicked.
+        self.wait(f"((found) => found && (found.click(), true))({found})", f"{selector} {text} is clicked")
+        time.sleep(0.1)
+        self.rest()
+
+    def button(self, name):
+        """Click on the button of a method."""
+        self.click(f"button[name='{name}']")
+
+    def fill(self, field, value):
+        """Type into a field of a form, in place of what is there."""
+        selector = f".o_field_widget[name='{field}'] input, .o_field_widget[name='{field}'] textarea"
+        self.see(selector)
+        self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).select()")
+        self.call("Input.insertText", text=value)
+        self.js(f"__find({json.dumps(selector)}).dispatchEvent(new Event('change', {{bubbles: true}}))")
+
+    def choose(self, field, text):
+        """Type into a field that refers to a record, and choose the first that is offered."""
+        selector = f".o_field_widget[name='{field}'] input"
+        self.see(selector)
+        self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).click()")
+        self.call("Input.insertText", text=text)
+        self.click(".o-autocomplete--dropdown-item, .ui-menu-item", text)
+
+    def text(self, selector="body"):
+        """What stands there."""
+        return self.js(f"(document.querySelector({json.dumps(selector)}) || document.body).innerText") or ""
+
+    def picture(self, name):
+        """Keep a screenshot. Gives its path."""
+        shot = self.call("Page.captureScreenshot", format="png")
+        path = self._folder / f"{next(self._pictures):02d}-{name}.png"
+        path.write_bytes(base64.b64decode(shot["data"]))
+        return path

@@ -1,0 +1,305 @@
+"""What people see and click, in headless Chromium on a real server; screenshots: ``.dev/screenshots``."""
+
+import os
+import time
+
+from odoo import release
+from odoo.tests import BaseCase, tagged
+
+from .browser import Browser, find_chromium
+from .common import AGENT, SECRET, phone
+from .harness import Lab, LabError, load_dev, wait_until
+
+SERIES = str(release.version_info[0])
+MANAGER = "g2p.program.payment.manager.mpesa"
+# What the browser says of other people's pages.
+NOT_OURS = ("favicon.ico",)
+
+
+@tagged("post_install", "-at_install")
+class BrowserCase(BaseCase):
+    """With a database, a gateway, a server and a browser of its own."""
+
+    SERVER = {}
+    NAME = ""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not find_chromium():
+            raise LabError("There is no Chromium: dev/test --browser installs it.")
+        cls.lab = Lab().start()
+        cls.addClassCleanup(cls.lab.stop)
+        cls.gateway = cls.lab.gateway
+        cls.server = cls.lab.server(**cls.SERVER)
+        cls.browser = Browser(cls.server.url, os.path.join(SERIES, cls.NAME)).start()
+        cls.addClassCleanup(cls.browser.stop)
+        cls.admin = cls.server.session("admin")
+
+    def setUp(self):
+        super().setUp()
+        self.lab.forget()
+        self.gateway.settings(latency_ms=0, settle_seconds=0, float=1_000_000)
+        self.lab.set_manager(api_timeout=10, mpesa_hold_until=None, mode="test", max_connections=4)
+        self.lab.set_profile(False)
+        self.browser.errors.clear()
+
+    def tearDown(self):
+        errors = [error for error in self.browser.errors if not any(part in error for part in NOT_OURS)]
+        self.assertEqual(errors, [])
+        super().tearDown()
+
+    def log_in(self, login):
+        self.browser.log_in(self.lab.database, login, self.lab.ids["password"])
+
+    def open_cycle(self, cycle):
+        self.browser.open("g2p.cycle", cycle, self.admin.ref("g2p_programs.action_cycle"))
+
+    def batch(self, cycle):
+        """The id of the cycle's only batch."""
+        [batch] = self.admin.call("g2p.payment.batch", "search", [("cycle_id", "=", cycle)])
+        return batch
+
+    def open_batch(self, cycle):
+        batch = self.batch(cycle)
+        self.browser.open("g2p.payment.batch", batch, self.admin.ref("g2p_programs.action_payment_batch"))
+
+    def assert_agrees(self, cycle):
+        self.assertEqual(self.lab.problems(cycle), [])
+
+
+class TestSetUp(BrowserCase):
+    """A program manager sets a gateway up, tests it, and makes it the program's payment manager."""
+
+    NAME = "1-set-up"
+
+    def test_a_new_gateway_by_clicks_alone(self):
+        [journal] = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["journal_id"])
+        program = self.admin.create(
+            "g2p.program", {"name": "School meals", "journal_id": journal["journal_id"][0]}
+        )
+        browser, urls = self.browser, self.gateway.urls
+        self.log_in("manager")
+        browser.open(MANAGER, action=self.admin.ref("g2p_payment_simple_mpesa.action_manager"))
+        browser.picture("managers")
+        browser.click(".o_list_button_add, .o-kanban-button-new")
+        browser.see(".o_form_view")
+        browser.fill("name", "M-Pesa Kenya")
+        browser.choose("program_id", "School meals")
+        browser.fill("auth_endpoint_url", urls["login"])
+        browser.fill("payment_endpoint_url", urls["deposit"])
+        browser.fill("balance_endpoint_url", urls["balance"])
+        browser.fill("username", AGENT)
+        browser.fill("password", "wrong")
+        browser.picture("filled-in")
+        for page in ("Payee", "Limits & speed", "Batches"):
+            browser.click(".o_notebook .nav-link", page)
+            browser.picture(page.split()[0].lower())
+        browser.click(".o_notebook .nav-link", "Batches")
+        self.add_tag()
+        browser.click(".o_form_button_save")
+        browser.see(".alert", "Not in use yet")
+        browser.button("action_test_connection")
+        browser.see(".o_notification", "does not accept user name and password")
+        browser.click(".o_notebook .nav-link", "Gateway")
+        browser.picture("wrong-password")
+        browser.fill("password", SECRET)
+        browser.click(".o_form_button_save")
+        browser.button("action_test_connection")
+        browser.see(".o_notification", "the float is")
+        browser.picture("it-works")
+        browser.button("action_use_for_program")
+        browser.see(".o_notification", "School meals pays by this gateway")
+        browser.wait("!__find('.alert', 'Not in use yet')", "it is in use")
+        browser.click(".o_notebook .nav-link", "History")
+        browser.see(".o_field_widget[name='recent_attempt_ids'] .o_data_row")
+        browser.picture("history")
+        shown = browser.js('document.querySelector(".o_form_view").outerHTML')
+        self.assertNotIn(SECRET, shown)
+        [wrapper] = self.admin.call(
+            "g2p.program.payment.manager",
+            "search_read",
+            [("program_id", "=", program), ("manager_ref_id", "like", "mpesa")],
+            ["manager_ref_id"],
+        )
+        [read] = self.admin.call("g2p.program", "read", [program], ["payment_managers"])
+        self.assertEqual(read["payment_managers"], [wrapper["id"]])
+
+    def add_tag(self):
+        """The tag that OpenG2P asks for, where ticking the box has not made one."""
+        browser = self.browser
+        if browser.sees(".o_field_widget[name='batch_tag_ids'] .o_data_row"):
+            return
+        browser.click(".o_field_widget[name='batch_tag_ids'] .o_field_x2many_list_row_add a")
+        browser.see(".modal .o_data_row, .modal .o_form_view")
+        if browser.sees(".modal .o_data_row"):
+            browser.click(".modal .o_data_row .o_data_cell")
+
+
+class TestSend(BrowserCase):
+    """A program manager prepares and sends, with people who cannot be paid."""
+
+    NAME = "2-send"
+
+    def test_prepare_and_send_with_problem_payees(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 12)
+        self.spoil(cycle)
+        self.gateway.fault(phone(5), "refuse")
+        self.gateway.fault(phone(6), "500-not-taken")
+        self.log_in("manager")
+        self.open_cycle(cycle)
+        browser.picture("cycle-before")
+        browser.button("prepare_payment")
+        browser.see(".o_notification", "12 payments are prepared")
+        browser.picture("prepared")
+        browser.button("send_payment")
+        browser.see(".modal", "Test mode")
+        self.assertIn("Payments: 10", browser.text(".modal").replace("\n", " "))
+        self.assertIn("no payee ID", browser.text(".modal"))
+        self.assertEqual(self.gateway.ledger()["count"], 0)
+        browser.picture("dialogue")
+        browser.click(".modal button", "Show")
+        browser.see(".o_list_view .o_data_row")
+        browser.picture("who-cannot-be-paid")
+        self.open_cycle(cycle)
+        browser.button("send_payment")
+        browser.click(".modal button[name='action_send']")
+        browser.see(".o_notification", "sent now")
+        browser.wait("!__find('.modal')", "the dialogue is closed")
+        browser.see(".o_g2p_mpesa_progress", "9 of 12")
+        browser.picture("sent")
+        self.open_batch(cycle)
+        browser.see(".alert", "In doubt: 1")
+        browser.see(".alert", "Cannot be paid as they are: 2")
+        browser.see(".alert", "not prepared again: 1")
+        browser.picture("batch")
+        browser.size(390, 844)
+        browser.rest()
+        browser.picture("batch-390")
+        wide = browser.js("document.querySelector('.o_content, .o_form_view').scrollWidth")
+        self.assertLessEqual(wide, 390)
+        browser.size(1366, 900)
+        browser.click(".oe_stat_button, .o_stat_info", "Paid")
+        browser.see(".o_list_view .o_data_row")
+        browser.picture("paid-rows")
+        self.assertNotIn(phone(1), browser.text())
+        browser.click(".o_data_row .o_data_cell")
+        browser.see(".o_form_view")
+        browser.picture("payment")
+        self.assert_agrees(cycle)
+
+    def spoil(self, cycle):
+        """One without a phone number, one with cents."""
+        entitlements = self.admin.call(
+            "g2p.entitlement", "search_read", [("cycle_id", "=", cycle)], ["partner_id"], order="partner_id"
+        )
+        [person] = self.admin.call("res.partner", "read", [entitlements[2]["partner_id"][0]], ["phone"])
+        self.admin.write("res.partner", person["id"], {"phone": False})
+        self.addCleanup(self.admin.write, "res.partner", person["id"], {"phone": person["phone"]})
+        self.admin.write("g2p.entitlement", entitlements[3]["id"], {"initial_amount": 100.5})
+
+    def test_live_mode_asks_for_the_amount(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 4)
+        self.lab.set_manager(mode="live")
+        self.server.restart()
+        self.log_in("manager")
+        self.server.prepare(cycle)
+        self.open_cycle(cycle)
+        browser.button("send_payment")
+        browser.see(".modal", "this moves real money")
+        browser.picture("live")
+        browser.fill("typed_amount", "40")
+        browser.click(".modal button[name='action_send']")
+        browser.see(".modal", "Type the amount that is to be sent")
+        browser.picture("live-wrong-amount")
+        self.assertEqual(self.gateway.ledger()["count"], 0)
+
+
+class TestProgress(BrowserCase):
+    """The page moves while jobs send; nobody loads it anew."""
+
+    NAME = "3-progress"
+    SERVER = {"jobs": 1}
+
+    def test_a_batch_moves_while_it_is_looked_at(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 60)
+        self.gateway.settings(latency_ms=350)
+        self.lab.set_manager(max_connections=2)
+        self.server.prepare(cycle)
+        self.log_in("manager")
+        self.open_batch(cycle)
+        browser.js("window.__loaded_once = true")
+        browser.js(
+            "window.__seen_labels = []; setInterval(() => {"
+            " const label = document.querySelector('.o_g2p_mpesa_progress .fw-bold')?.textContent;"
+            " if (label && !__seen_labels.includes(label)) __seen_labels.push(label); }, 100)"
+        )
+        browser.button("send_payment")
+        browser.click(".modal button[name='action_send']")
+        browser.see(".o_notification", "on their way")
+        time.sleep(4)
+        browser.picture("under-way")
+        wait_until(lambda: self.lab.states(cycle) == {"paid": 60}, "all are paid")
+        began = time.monotonic()
+        browser.see(".o_g2p_mpesa_progress", "60 of 60")
+        self.assertLess(time.monotonic() - began, 5)
+        browser.picture("through")
+        labels = browser.js("__seen_labels")
+        self.assertGreaterEqual(len(labels), 4, labels)
+        self.assertTrue(browser.js("window.__loaded_once"))
+        self.assert_agrees(cycle)
+
+
+class TestSettle(BrowserCase):
+    """A finance validator settles a doubt; who has sent it cannot."""
+
+    NAME = "4-settle"
+
+    def test_a_doubt_is_settled_by_somebody_else(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 4)
+        self.gateway.fault(phone(1), "500-taken")
+        self.server.prepare(cycle)
+        self.server.send(cycle)
+        self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 3})
+        self.lab.let_hours_pass()
+        self.log_in("finance")
+        self.open_batch(cycle)
+        browser.picture("batch-of-finance")
+        browser.click(".alert button", "Settle Doubts")
+        browser.see(".o_list_view .o_data_row")
+        browser.picture("doubts")
+        browser.click(".o_data_row .o_data_cell")
+        browser.see(".o_form_view")
+        browser.click("button", "Settle")
+        browser.see(".modal", "gateway's own records")
+        browser.click(".modal .o_field_radio .form-check-label, .modal .o_radio_item label", "Not paid")
+        browser.fill("reason", "Not on the statement of today")
+        browser.picture("settle")
+        browser.click(".modal button[name='action_settle']")
+        browser.wait("!__find('.modal')", "it is settled")
+        browser.picture("settled")
+        self.assertEqual(self.lab.states(cycle), {"paid": 3, "refused": 1})
+
+    def test_what_is_not_the_program_managers(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 4)
+        self.gateway.fault(phone(1), "500-taken")
+        self.server.prepare(cycle)
+        self.server.send(cycle)
+        self.log_in("manager")
+        self.open_batch(cycle)
+        self.assertFalse(browser.sees(".alert button", "Settle Doubts"))
+        browser.click(".alert button", "Show Doubts")
+        browser.click(".o_data_row .o_data_cell")
+        browser.see(".o_form_view")
+        self.assertFalse(browser.sees("button", "Settle"))
+        browser.picture("no-settle-for-the-sender")
+        with self.assertRaises(load_dev("demo_rpc").RpcError):
+            self.server.session("manager").create(
+                "g2p.payment.mpesa.settle.wizard", {"outcome": "not_paid", "reason": "x"}
+            )
+        self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 3})
