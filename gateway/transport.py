@@ -14,13 +14,14 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
-import requests
-from requests.adapters import HTTPAdapter
+import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
+from urllib3.util import Timeout, parse_url
 
 from . import errors
 from .masking import RedactingFilter, redact
@@ -63,7 +64,7 @@ class _Clock(threading.local):
 _clock = _Clock()
 
 
-class _BadAnswer(requests.ConnectionError):
+class _BadAnswer(Exception):
     """An answer that is not read to its end; the text is for people."""
 
 
@@ -71,7 +72,7 @@ class _BadAnswer(requests.ConnectionError):
 _BROKEN_OFF = "the connection ended before a whole answer"
 _SENTENCES = (
     (ssl.SSLCertVerificationError, "the certificate cannot be trusted"),
-    ((ssl.SSLError, requests.exceptions.SSLError), "no secure connection could be made"),
+    ((ssl.SSLError, SSLError), "no secure connection could be made"),
     (socket.gaierror, "the host name is not known"),
     (ConnectionRefusedError, "the connection was refused"),
     (NewConnectionError, "no connection could be made"),
@@ -155,27 +156,6 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _WitnessHTTPSConnection
 
 
-class _WitnessAdapter(HTTPAdapter):
-    def __init__(self, timeout, **kwargs):
-        super().__init__(max_retries=0, **kwargs)
-        self._timeout = timeout
-
-    def init_poolmanager(self, *args, **kwargs):
-        manager = super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return manager
-
-    def send(self, request, **kwargs):
-        # Here, so that no request goes out without: to connect, and to wait for a byte.
-        return super().send(request, **kwargs | {"timeout": (self._timeout, self._timeout)})
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp):
-        """None: a 307 would post the form and the token again, to wherever it says."""
-        return None
-
-
 @dataclass(frozen=True)
 class Reply:
     """An answer that was read to its end.
@@ -210,40 +190,104 @@ class Http:
 
     def __init__(self, timeout, connections=1):
         self.timeout = timeout
-        self.session = _Session()
-        # A .netrc would replace the Authorization header, and a proxy variable would see the money.
-        self.session.trust_env = False
-        self.session.headers["Accept-Encoding"] = "identity"
-        adapter = _WitnessAdapter(timeout, pool_connections=4, pool_maxsize=connections)
-        self.session.mount("http://", adapter)
-        self.session.mount("https://", adapter)
+        self._connections = connections
+        self._pools = {}
+        self._lock = threading.Lock()
 
     def close(self):
         """Close the connections."""
-        self.session.close()
+        with self._lock:
+            for pool, _path in self._pools.values():
+                pool.close()
+            self._pools.clear()
 
-    def send(self, method, url, secrets=(), **form):
-        """Make one request.
+    def send(self, method, url, secrets=(), data=None, params=None, headers=None):
+        """Make one request. It follows no redirect, and knows no proxy and no .netrc.
 
         :param secrets: strings that no text of the answer, or of an exception, shall show.
-        :param form: ``data``, ``params`` and ``headers`` as ``requests`` takes them.
+        :param dict data: the form that is posted.
+        :param dict params: of the query string.
         :return: the :class:`Reply`.
         :raise Unreachable: no byte of the request was written.
         :raise Unclear: some of it was written, and no whole answer came back in time.
         """
         _clock.start(self.timeout)
         try:
-            with self.session.request(method, url, allow_redirects=False, stream=True, **form) as response:
-                return _reply(response.status_code, _read(response), secrets)
-        # urllib3's own errors and ValueError (a header that is no text) escape from requests in places.
-        except (requests.RequestException, OSError, ValueError, HTTPError) as error:
+            return self._exchange(method, url, secrets, data, params, headers or {})
+        # ValueError: a header that is no text.
+        except (HTTPError, http.client.HTTPException, OSError, ValueError, _BadAnswer) as error:
             words, cause = redact(_cause(error), secrets)[:MOST_WORDS], _cause_code(error)
             if _clock.written:
                 raise errors.Unclear(errors.NO_ANSWER, words, cause=cause) from None
-            reason = errors.TLS if isinstance(error, requests.exceptions.SSLError) else errors.UNREACHABLE
+            is_tls = isinstance(error, SSLError | ssl.SSLError)
+            reason = errors.TLS if is_tls else errors.UNREACHABLE
             raise errors.Unreachable(reason, words, cause=cause) from None
         finally:
             _clock.stop()
+
+    def _exchange(self, method, url, secrets, data, params, headers):
+        pool, path = self._pool(url)
+        if params:
+            path += ("&" if "?" in path else "?") + urlencode(params)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        body = None
+        if data is not None:
+            body = urlencode(data).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        response = pool.urlopen(
+            method,
+            path,
+            body=body,
+            headers=headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+        )
+        try:
+            content = _read(response)
+        except BaseException:
+            # What is left of the answer is not to be taken for the next one.
+            response.close()
+            raise
+        finally:
+            response.release_conn()
+        return _reply(response.status, content, secrets)
+
+    def _pool(self, url):
+        """The connections to a URL's server, and what is asked for there."""
+        with self._lock:
+            if url not in self._pools:
+                self._pools[url] = self._new_pool(url)
+            return self._pools[url]
+
+    def _new_pool(self, url):
+        parts = parse_url(url)
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise LocationValueError(f"no address: {parts.scheme}")
+        for other, (pool, _path) in self._pools.items():
+            if _server(other) == _server(url):
+                return pool, parts.request_uri
+        options = {
+            "maxsize": self._connections,
+            "timeout": Timeout(connect=self.timeout, read=self.timeout),
+        }
+        if parts.scheme == "https":
+            options["ssl_context"] = _trust()
+        kind = {"http": _HTTPPool, "https": _HTTPSPool}[parts.scheme]
+        return kind(parts.host, parts.port, **options), parts.request_uri
+
+
+def _server(url):
+    parts = parse_url(url)
+    return parts.scheme, parts.host, parts.port
+
+
+def _trust():
+    """Certificates of the system, where an administrator adds their own, and those that come with Python."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 def _cause(error):
@@ -260,7 +304,7 @@ def _cause(error):
 
 
 def _causes(error):
-    """An error and all that it wraps: urllib3 and requests keep that in arguments, or in ``reason``."""
+    """An error and all that it wraps: urllib3 keeps that in arguments, or in ``reason``."""
     waiting, seen = [error], []
     while waiting:
         cause = waiting.pop(0)
@@ -282,12 +326,12 @@ def _cause_code(error):
 def _read(response):
     """The whole body, if it is of a sane size."""
     content = b""
-    for piece in response.raw.stream(8192, decode_content=False):
+    for piece in response.stream(8192, decode_content=False):
         content += piece
         if len(content) > MAX_BODY:
             raise _BadAnswer("the answer is too long")
     # urllib3 1.26 takes a body that ends too early for a whole one.
-    if response.raw.length_remaining:
+    if response.length_remaining:
         raise _BadAnswer("the answer was cut short")
     return content
 

@@ -462,7 +462,7 @@ class TestTime(GatewayCase):
     def test_what_is_not_connected_in_time_is_never_written(self):
         client = self.client(timeout=SHORT)
         client.log_in()
-        client._http.session.close()
+        client._http.close()
         look_up = socket.getaddrinfo
 
         def slow_look_up(*args, **kwargs):
@@ -1046,10 +1046,14 @@ class TestTls(GatewayCase):
         self.addCleanup(server.close)
         return server
 
+    def trust_as_an_administrator(self):
+        """Where OpenSSL looks for the certificates that the machine trusts."""
+        self.enterContext(patch.dict(os.environ, {"SSL_CERT_FILE": str(self.pem)}))
+
     def test_a_trusted_certificate_with_the_right_name_is_accepted(self):
         server = self.server(self.context, raw(200, '{"status": "success"}').encode())
         client = self.client(payment_url=f"https://localhost:{server.port}/")
-        client._http.session.verify = str(self.pem)
+        self.trust_as_an_administrator()
         self.deposit(client)
         self.assertIn(b"Authorization: Bearer ", server.request)
 
@@ -1062,7 +1066,7 @@ class TestTls(GatewayCase):
     def test_a_certificate_with_another_name_is_not_trusted(self):
         server = self.server(self.context)
         client = self.client(payment_url=f"https://127.0.0.1:{server.port}/")
-        client._http.session.verify = str(self.pem)
+        self.trust_as_an_administrator()
         self.assert_deposit_error(errors.Unreachable, errors.TLS, client=client)
         self.assertEqual(server.request, b"")
 
