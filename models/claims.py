@@ -1,5 +1,7 @@
 """Claims and outcomes in the database: each in a short transaction of its own, none during HTTP."""
 
+import time
+from collections import deque
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -7,7 +9,12 @@ import psycopg2
 
 from ..gateway.simple import Order
 from . import const
-from .own_cursor import PASSING, durably, own_transaction
+from .own_cursor import PASSING, OwnCursor
+from .payment import AS_IT_IS
+
+# So many payments are looked up at once, and it counts for so many seconds.
+LOOK_AHEAD = 200
+PLAN_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,7 @@ class Claimed:
     """A payment that this sender, and nobody else, may send now.
 
     :param bool again: it was a doubt, and goes out again with the same reference.
+    :param looked_up: what it must still be when it is claimed, as the database puts it.
     """
 
     payment_id: int
@@ -22,6 +30,7 @@ class Claimed:
     token: str
     order: Order
     again: bool = False
+    looked_up: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,10 @@ class Outcome:
 
 @dataclass
 class Claims:
-    """The claims of one sender.
+    """The claims of one sender, for the thread that dispatches.
+
+    What comes next is looked up for many payments at once, and claimed a few at a time: a claim is one
+    statement, in which the database compares once more what was looked up.
 
     :param manager: the M-Pesa payment manager, with the caller's environment.
     :param batch_ids: whose payments; other managers' payments in them are left alone.
@@ -54,42 +66,71 @@ class Claims:
         self.env = self.manager.env
         # Read now: the caller's cursor may be lost while money is on its way.
         self.gateway = self.manager._mpesa_gateway()
+        self._manager_id = self.manager.id
+        self._own = OwnCursor(self.env)
+        self._planned = deque()
+        self._plan_ends = 0
+        self._last_id = 0
+        # Whether nothing is ready beyond what is planned.
+        self._is_last = False
+
+    @property
+    def at_end(self):
+        """Whether all that was ready has been claimed, or passed over."""
+        return self._is_last and not self._planned
+
+    def close(self):
+        """Give the connection to the database back."""
+        self._own.close()
 
     def anything_ready(self, untried=False):
         """Whether something could be sent; with ``untried``, something that nothing is known against."""
-        with own_transaction(self.env) as own:
+        with self._own.transaction() as own:
             own.cr.execute(
                 "SELECT 1 FROM g2p_payment WHERE batch_id = ANY(%s) AND mpesa_state = 'ready'"
                 " AND mpesa_manager_id = %s AND (%s::int4[] IS NULL OR id = ANY(%s))"
                 " AND (NOT %s OR mpesa_reason IS NULL) LIMIT 1",
-                [self.batch_ids, self.manager.id, self.payment_ids, self.payment_ids, untried],
+                [self.batch_ids, self._manager_id, self.payment_ids, self.payment_ids, untried],
             )
             return bool(own.cr.fetchone())
 
     # Claim
 
-    def claim(self, after_id, most, hold):
+    def rewind(self):
+        """Begin anew with the first payment."""
+        self._planned.clear()
+        self._is_last, self._last_id = False, 0
+
+    def _give_up_for_now(self):
+        self._planned.clear()
+        self._is_last = True
+
+    def claim(self, most, hold):
         """Claim the next payments, in a transaction that is committed when this returns.
 
-        :param int after_id: those with a larger id.
         :param hold: called with the claim's token before it is made.
-        :return: the claimed, and the id to go on from, 0 at the end.
+        :return: the claimed; none where somebody else has them, or ``at_end``.
         """
         token = str(uuid4())
-        hold(token)
         try:
-            with own_transaction(self.env) as own:
-                return self._claim_in(own, token, after_id, most)
+            items = self._next(token, most)
+            if not items:
+                return []
+            hold(token)
+            with self._own.transaction() as own:
+                moved = self._mark_sending(own, token, items)
+            return [item for item in items if item.payment_id in moved]
         except psycopg2.errors.UniqueViolation:
-            # Another sender has just claimed a payment to the same payee.
-            return [], 0
+            # Another sender has just claimed a payment to one of these payees.
+            return []
         except psycopg2.errors.LockNotAvailable:
             # Somebody holds a row for long. Nothing was claimed.
-            return [], 0
+            self._give_up_for_now()
         except PASSING:
             # Whether the COMMIT happened is not known, so give back what it may have claimed.
-            durably(self.env, lambda own: self._release_in(own, [token]))
-            return [], 0
+            self._own.durably(lambda own: self._release_in(own, [token]))
+            self._give_up_for_now()
+        return []
 
     def claim_doubt(self, payment_id, hold):
         """Claim a doubt, to send it again as it went out. Committed when this returns.
@@ -99,21 +140,11 @@ class Claims:
         token = str(uuid4())
         hold(token)
         try:
-            with own_transaction(self.env) as own:
+            with self._own.transaction() as own:
                 return self._claim_doubt_in(own, token, payment_id)
         except (psycopg2.errors.UniqueViolation, *PASSING):
             # Nothing was claimed, or it becomes a doubt again by itself.
             return None
-
-    def _claim_in(self, own, token, after_id, most):
-        rows = self._candidates(own, after_id, most)
-        if not rows:
-            return [], 0
-        sendable, problems = self._sort_out(own, rows)
-        claimed = [self._claimed(token, *pair) for pair in self._without_busy_payees(own, sendable)]
-        self._mark_sending(own, token, claimed)
-        _write_problems(own, problems)
-        return claimed, rows[-1]["id"]
 
     def _claim_doubt_in(self, own, token, payment_id):
         own.cr.execute(
@@ -126,23 +157,59 @@ class Claims:
         if not row:
             return None
         item = self._claimed(token, row, row["account_number"], again=True)
-        self._mark_sending(own, token, [item])
-        return item
+        return item if self._mark_sending(own, token, [item]) else None
 
-    def _candidates(self, own, after_id, most):
+    # What comes next
+
+    def _next(self, token, most):
+        """The next payments that could go out, no two of them to the same payee."""
+        if not self._planned or time.monotonic() > self._plan_ends:
+            self._plan()
+        items, payees = [], set()
+        while self._planned and len(items) < most:
+            row, payee = self._planned.popleft()
+            self._last_id = row["id"]
+            if payee not in payees:
+                payees.add(payee)
+                items.append(self._claimed(token, row, payee))
+        return items
+
+    def _plan(self):
+        """Look up what comes after the last one that was taken, and note what cannot go out."""
+        self._planned.clear()
+        self._is_last = False
+        while not self.at_end and not self._planned:
+            with self._own.transaction() as own:
+                rows = self._candidates(own)
+                sendable, problems = self._sort_out(own, rows)
+                _write_problems(own, problems)
+            self._planned.extend(sendable)
+            self._is_last = len(rows) < LOOK_AHEAD
+            if rows and not sendable:
+                self._last_id = rows[-1]["id"]
+        self._plan_ends = time.monotonic() + PLAN_SECONDS
+
+    def _candidates(self, own):
         own.cr.execute(
-            """
+            f"""
             SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
-                   e.partner_id, e.state AS entitlement_state, e.initial_amount
+                   e.partner_id, e.state AS entitlement_state, e.initial_amount,
+                   {AS_IT_IS} AS looked_up
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id
              WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'ready' AND p.mpesa_manager_id = %s AND p.id > %s
                AND (%s::int4[] IS NULL OR p.id = ANY(%s))
              ORDER BY p.id
              LIMIT %s
-               FOR NO KEY UPDATE OF p SKIP LOCKED
             """,
-            [self.batch_ids, self.manager.id, after_id, self.payment_ids, self.payment_ids, most],
+            [
+                self.batch_ids,
+                self._manager_id,
+                self._last_id,
+                self.payment_ids,
+                self.payment_ids,
+                LOOK_AHEAD,
+            ],
         )
         return own.cr.dictfetchall()
 
@@ -160,20 +227,6 @@ class Claims:
             (problems if problem else sendable).append((row, problem or payee))
         return sendable, problems
 
-    def _without_busy_payees(self, own, sendable):
-        own.cr.execute(
-            "SELECT account_number FROM g2p_payment"
-            " WHERE mpesa_manager_id = %s AND mpesa_state = 'sending' AND account_number = ANY(%s)",
-            [self.manager.id, [payee for _row, payee in sendable]],
-        )
-        busy = {row[0] for row in own.cr.fetchall()}
-        free = []
-        for row, payee in sendable:
-            if payee not in busy:
-                free.append((row, payee))
-                busy.add(payee)
-        return free
-
     def _claimed(self, token, row, payee, again=False):
         reference = row["mpesa_reference"] or str(uuid4())
         return Claimed(
@@ -182,15 +235,18 @@ class Claims:
             token=token,
             order=Order(reference, payee, self.manager._whole_shillings(row["amount_issued"])),
             again=again,
+            looked_up=row.get("looked_up"),
         )
 
     def _mark_sending(self, own, token, items):
-        own["g2p.payment"]._mpesa_move(
+        """Claim them in one statement, if they are as they were looked up; gives the ids of those it was."""
+        return own["g2p.payment"]._mpesa_move(
             [const.READY, const.DOUBT],
             const.SENDING,
             [
                 {
                     "id": item.payment_id,
+                    "looked_up": item.looked_up,
                     "mpesa_reference": item.order.reference,
                     "account_number": item.order.payee,
                     "mpesa_reason": None,
@@ -212,7 +268,7 @@ class Claims:
         """Give back what was claimed and not begun."""
         if items:
             tokens, ids = {item.token for item in items}, [item.payment_id for item in items]
-            durably(self.env, lambda own: self._release_in(own, list(tokens), ids))
+            self._own.durably(lambda own: self._release_in(own, list(tokens), ids))
 
     def _release_in(self, own, tokens, payment_ids=None):
         own.cr.execute(
@@ -229,23 +285,31 @@ class Claims:
         :return: those of the outcomes that are recorded on the payment. Another one came too late: its lease
             had run out, and somebody has settled the doubt since.
         """
-        return durably(self.env, lambda own: self._record_in(own, outcomes, journal_rows))
+        return self._own.durably(lambda own: self._record_in(own, outcomes, journal_rows))
 
     def _record_in(self, own, outcomes, journal_rows):
         """Twice is as good as once."""
+        moved = set()
         for state in {outcome.state for outcome in outcomes}:
             # From doubt: our lease ran out, and this is the gateway's own late answer.
             sources = const.SOURCES[state] & {const.SENDING, const.DOUBT}
             rows = [_outcome_row(outcome) for outcome in outcomes if outcome.state == state]
-            own["g2p.payment"]._mpesa_move(sources, state, rows)
+            moved |= own["g2p.payment"]._mpesa_move(sources, state, rows)
         own["g2p.payment.mpesa.attempt"]._record(journal_rows)
-        ids = [outcome.item.payment_id for outcome in outcomes]
+        late = self._late(own, [outcome for outcome in outcomes if outcome.item.payment_id not in moved])
+        return [outcome for outcome in outcomes if outcome not in late]
+
+    def _late(self, own, not_moved):
+        """Those of the outcomes that came too late, and not only a second time."""
+        if not not_moved:
+            return []
+        ids = [outcome.item.payment_id for outcome in not_moved]
         own.cr.execute("SELECT id, mpesa_state FROM g2p_payment WHERE id = ANY(%s)", [ids])
         now = dict(own.cr.fetchall())
-        late = [outcome for outcome in outcomes if now[outcome.item.payment_id] != outcome.state]
+        late = [outcome for outcome in not_moved if now[outcome.item.payment_id] != outcome.state]
         taken = [o.item.payment_id for o in late if o.state in (const.PAID, const.ACCEPTED)]
         own["g2p.payment"].browse(taken)._mpesa_tell_taken_after_all()
-        return [outcome for outcome in outcomes if outcome not in late]
+        return late
 
 
 def _outcome_row(outcome):

@@ -8,10 +8,13 @@ Threads make the requests and nothing else; the database is only touched by the 
 """
 
 import logging
+import math
+import queue
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -26,9 +29,11 @@ from .own_cursor import durably, own_transaction
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
 
-# What is claimed when a sender dies becomes doubt, sent or not: so, a few times the connections at a time.
-CLAIM_PER_CONNECTION = 2
-SMALLEST_CLAIM = 4
+# Seconds for which a claim gives each connection something to do, and payments of it at the most.
+CLAIM_SECONDS = 0.04
+MOST_PER_CONNECTION = 4
+# Seconds that an answer waits for others, to be recorded with them.
+RECORD_SECONDS = 0.02
 # So many unclear answers or refused connections in a row, and the rest waits.
 PATIENCE = 3
 # Why a dispatch stopped that another one may take up without a person.
@@ -71,6 +76,7 @@ class Dispatch:
         self.batch_ids = batches.ids
         self.result = Result()
         # Read now: the caller's cursor may be lost while money is on its way.
+        self._manager_id = manager.id
         self._connections = manager.max_connections
         self._confirms_later = bool(manager.status_endpoint_url)
         self._lease = Lease(manager.env, lease_seconds(manager.env))
@@ -85,6 +91,11 @@ class Dispatch:
         self._rows = deque()
         self._lock = threading.Lock()
         self._in_a_row = 0
+        # Futures of requests that are answered, and what of them the dispatching thread has seen.
+        self._answered = queue.SimpleQueue()
+        self._done = []
+        # How long a request takes by now; at first a slow gateway is supposed.
+        self._seconds = 1.0
 
     def run(self):
         """Send until nothing is ready, or something says stop.
@@ -94,7 +105,7 @@ class Dispatch:
         """
         if self._by_job and self._is_left_in_peace():
             return self.result
-        with self.manager._mpesa_client(self._note) as client, self._lease:
+        with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
             if self._claims.anything_ready() and self._log_in(client):
                 self._send_rounds(client)
         try:
@@ -109,7 +120,7 @@ class Dispatch:
 
         Only for a gateway that honours the reference, and says that it has never seen it.
         """
-        with self.manager._mpesa_client(self._note) as client, self._lease:
+        with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
             for payment_id in payment_ids:
                 item = self._claims.claim_doubt(payment_id, self._lease.hold) if self._may_go_on() else None
                 if item:
@@ -163,24 +174,50 @@ class Dispatch:
 
     def _pass_over(self, pool, client):
         """Claim and send; the next are claimed while the last are on their way."""
-        size = max(CLAIM_PER_CONNECTION * self._connections, SMALLEST_CLAIM)
-        last_id, at_end = 0, False
-        while self._may_go_on() and not (at_end and not self._in_hand):
-            if at_end or len(self._in_hand) > self._connections:
-                wait(self._in_hand, return_when=FIRST_COMPLETED)
+        self._claims.rewind()
+        while self._may_go_on() and not (self._claims.at_end and not self._in_hand):
+            each = self._claim_per_connection()
+            few = self._connections * max(1, each // 2)
+            if self._claims.at_end or len(self._in_hand) > few:
+                self._await_answers(0 if self._claims.at_end else few)
                 self._collect()
                 continue
-            claimed, last_id = self._claims.claim(last_id, int(min(size, self._left)), self._lease.hold)
-            at_end = not last_id
+            claimed = self._claims.claim(int(min(each * self._connections, self._left)), self._lease.hold)
             self._left -= len(claimed)
             for item in claimed:
                 self._by_reference[item.order.reference] = item
-                self._in_hand[pool.submit(self._order, client, item)] = item
+                future = pool.submit(self._order, client, item)
+                self._in_hand[future] = item
+                future.add_done_callback(self._answered.put)
             self._keep_leases()
+
+    def _claim_per_connection(self):
+        """As many as a connection sends while the next ones are claimed: few where the gateway is slow.
+
+        What is claimed when the process dies becomes doubt, sent or not.
+        """
+        return min(max(1, math.ceil(CLAIM_SECONDS / self._seconds)), MOST_PER_CONNECTION)
+
+    def _await_answers(self, few):
+        """Wait for answers, and for a moment for more of them, to be recorded together.
+
+        :param int few: it is over once so few are left that the next are to be claimed.
+        """
+        ends = None
+        while len(self._in_hand) - len(self._done) > few or not self._done:
+            try:
+                self._done.append(self._answered.get(timeout=ends and max(0, ends - time.monotonic())))
+            except queue.Empty:
+                return
+            ends = ends or time.monotonic() + RECORD_SECONDS
 
     def _collect(self):
         """Record what has been answered by now."""
-        done = [future for future in self._in_hand if future.done() and not future.cancelled()]
+        with suppress(queue.Empty):
+            while True:
+                self._done.append(self._answered.get_nowait())
+        done = [future for future in self._done if future in self._in_hand and not future.cancelled()]
+        self._done.clear()
         items = [self._in_hand.pop(future) for future in done]
         # What went wrong in a thread in another way than a gateway can is raised here, after the rest is
         # written; its payment becomes a doubt once the lease has run out.
@@ -260,7 +297,8 @@ class Dispatch:
 
     def _note(self, contact):
         """Keep a contact with the gateway until it is written together with what came of it."""
-        row = self.env["g2p.payment.mpesa.attempt"]._row(contact) | {"manager_id": self.manager.id}
+        row = self.env["g2p.payment.mpesa.attempt"]._row(contact) | {"manager_id": self._manager_id}
+        self._seconds += (contact.seconds - self._seconds) / 8
         item = self._by_reference.get(contact.reference)
         if item:
             row |= {

@@ -12,6 +12,7 @@ import psycopg2.pool
 from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED, TRANSACTION_STATUS_IDLE
 
 from odoo import api
+from odoo.sql_db import Cursor
 
 # A caller that holds a row and waits for us is a deadlock that PostgreSQL cannot see; milliseconds.
 LOCK_TIMEOUT = 4000
@@ -22,6 +23,81 @@ PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 PASSING = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.pool.PoolError)
 
 
+class OwnCursor:
+    """A cursor of our own, kept over many short transactions: to open one costs more than to use it.
+
+    For one thread. Its transactions are READ COMMITTED.
+
+    :param env: whose registry, user and context are taken.
+    """
+
+    def __init__(self, env):
+        self._env = env
+        self._own = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    @contextmanager
+    def transaction(self):
+        """An environment whose transaction is committed at the end.
+
+        :raise psycopg2.Error: as the statements do; a COMMIT whose connection is lost may have happened.
+        """
+        own = self._own or self._open()
+        try:
+            yield own
+            own.flush_all()
+            own.cr.commit()
+        except BaseException:
+            self.close()
+            raise
+        if not isinstance(own.cr, Cursor):
+            # A test's cursor, of which only the innermost may be used.
+            self.close()
+
+    def durably(self, work, pauses=PAUSES):
+        """Call ``work(env)`` in a transaction until it is committed.
+
+        ``work`` is repeated after a lost connection, so it must be such that twice is as good as once.
+
+        :raise psycopg2.Error: the last try failed too.
+        """
+        for pause in pauses:
+            try:
+                with self.transaction() as own:
+                    return work(own)
+            except PASSING:
+                time.sleep(pause)
+        with self.transaction() as own:
+            return work(own)
+
+    def close(self):
+        """Roll back what is open, and give the connection back."""
+        own, self._own = self._own, None
+        if own:
+            own.cr.close()
+
+    def _open(self):
+        cr = self._env.registry.cursor()
+        self._own = api.Environment(cr, self._env.uid, self._env.context, True)
+        # A test's cursor is inside a transaction already, and keeps its level.
+        if cr.connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+            cr.connection.set_isolation_level(ISOLATION_LEVEL_READ_COMMITTED)
+        try:
+            # For the connection, until it is given back.
+            cr.execute("SET lock_timeout = %s", [LOCK_TIMEOUT])
+            if isinstance(cr, Cursor):
+                cr.commit()
+        except BaseException:
+            self.close()
+            raise
+        return self._own
+
+
 @contextmanager
 def own_transaction(env):
     """An environment on a cursor of its own, READ COMMITTED, committed at the end.
@@ -29,28 +105,11 @@ def own_transaction(env):
     :param env: whose registry, user and context are taken.
     :raise psycopg2.Error: as the statements do; a COMMIT whose connection is lost may have happened.
     """
-    with env.registry.cursor() as cr:
-        # A test's cursor is inside a transaction already, and keeps its level.
-        if cr.connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
-            cr.connection.set_isolation_level(ISOLATION_LEVEL_READ_COMMITTED)
-        cr.execute("SET LOCAL lock_timeout = %s", [LOCK_TIMEOUT])
-        own = api.Environment(cr, env.uid, env.context, True)
+    with OwnCursor(env) as cursor, cursor.transaction() as own:
         yield own
-        own.flush_all()
 
 
 def durably(env, work, pauses=PAUSES):
-    """Call ``work(env)`` in a transaction of its own until it is committed.
-
-    ``work`` is repeated after a lost connection, so it must be such that twice is as good as once.
-
-    :raise psycopg2.Error: the last try failed too.
-    """
-    for pause in pauses:
-        try:
-            with own_transaction(env) as own:
-                return work(own)
-        except PASSING:
-            time.sleep(pause)
-    with own_transaction(env) as own:
-        return work(own)
+    """Call ``work(env)`` in a transaction of its own until it is committed, as :meth:`OwnCursor.durably`."""
+    with OwnCursor(env) as cursor:
+        return cursor.durably(work, pauses)

@@ -20,6 +20,18 @@ MOVE_COLUMNS = {
     "mpesa_reference": "varchar",
     "account_number": "varchar",
 }
+# What a payment p with its entitlement e must still be when it is claimed, as a text.
+AS_IT_IS = "concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amount)"
+# Columns that a row may have beside, on which it depends whether its payment is moved at all.
+MOVE_GUARDS = {
+    # Only what this claim holds, or held.
+    "claim": "p.mpesa_claim = v.claim",
+    # Only what is as it was looked up, and while no other payment to this payee is on its way.
+    "looked_up": f"""(v.looked_up IS NULL OR v.looked_up = (
+            SELECT {AS_IT_IS} FROM g2p_entitlement e WHERE e.id = p.entitlement_id))
+        AND NOT EXISTS (SELECT 1 FROM g2p_payment busy WHERE busy.mpesa_state = 'sending'
+            AND busy.mpesa_manager_id = p.mpesa_manager_id AND busy.account_number = v.account_number)""",
+}
 # Payments that block another one for the same entitlement.
 NOT_FAILED = ["|", ("status", "=", False), ("status", "!=", "failed")]
 NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
@@ -155,9 +167,9 @@ class Payment(models.Model):
 
         :param sources: the states that the caller expects them in.
         :param str target: the state that they go to.
-        :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` each; and of ``claim``, where only
-            payments are moved that this claim holds, or held.
-        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id", "gateway"}``.
+        :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` and ``MOVE_GUARDS`` each.
+        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id", "gateway"}``. What somebody
+            holds at the moment is not waited for.
         :param bool confirmed: for ``paid``: the gateway says that it was carried out, not only taken.
         :return: the set of ids that were moved; the others are in none of ``sources``, or not the claim's.
         :raise TransitionError: no arrow leads from one of ``sources`` to ``target``.
@@ -173,10 +185,11 @@ class Payment(models.Model):
             )
         if not rows:
             return set()
-        guard = ["claim"] if "claim" in rows[0] else []
+        guard = [name for name in MOVE_GUARDS if name in rows[0]]
         written = [name for name in MOVE_COLUMNS if name in rows[0]]
         columns = ["id", *guard, *written]
-        types = {"id": "int4", "claim": "varchar", **MOVE_COLUMNS}
+        types = {"id": "int4", **dict.fromkeys(MOVE_GUARDS, "varchar"), **MOVE_COLUMNS}
+        guards = "".join(f" AND {MOVE_GUARDS[name]}" for name in guard)
         line = "(" + ", ".join(f"%s::{types[name]}" for name in columns) + ")"
         assignments, parameters = self._mpesa_assignments(target, new_claim, confirmed)
         assignments += [f"{name} = v.{name}" for name in written]
@@ -187,8 +200,8 @@ class Payment(models.Model):
                 SELECT p.id, p.mpesa_state AS was, p.batch_id,
                        p.amount_issued, p.amount_issued AS amount_paid
                   FROM g2p_payment p JOIN v ON v.id = p.id
-                 WHERE p.mpesa_state = ANY(%s) {"AND p.mpesa_claim = v.claim" if guard else ""}
-                 ORDER BY p.id FOR NO KEY UPDATE OF p
+                 WHERE p.mpesa_state = ANY(%s){guards}
+                 ORDER BY p.id FOR NO KEY UPDATE OF p {"SKIP LOCKED" if new_claim else ""}
             ),
             moved AS (
                 UPDATE g2p_payment p SET {", ".join(assignments)}
