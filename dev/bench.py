@@ -475,8 +475,10 @@ class Bench:
             result["own_ms"] = _each(_median_run(runs)) - _each(_median_run(against))
             note += f", {result['own_ms']:.2f} ms our own"
         middle = _median_run(runs)
-        if "cpu" in middle:
-            number = middle["payments"]
+        number = middle["payments"]
+        if "statements" not in middle and "cpu" in middle:
+            note += f"   [cpu {1000 * middle['cpu'] / number:.2f} ms]"
+        elif "cpu" in middle:
             note += (
                 f"   [cpu {1000 * middle['cpu'] / number:.2f} ms, {middle['statements'] / number:.2f} SQL,"
                 f" {middle['commits'] / number:.3f} commits, {middle['memory'] / 1e6:.0f} MB]"

@@ -26,11 +26,11 @@ def send(login, deposit, first, number, connections, at):
     token = session.post(login, data=form, timeout=TIMEOUT).json()["token"]
     payees = deque(f"2547{first + number:08d}" for number in range(number))
     time.sleep(max(0, at - time.monotonic()))
-    begin = time.monotonic()
+    begin, cpu = time.monotonic(), time.process_time()
     with ThreadPoolExecutor(connections) as pool:
         for thread in [pool.submit(_order_all, session, deposit, token, payees) for _ in range(connections)]:
             thread.result()
-    return {"payments": number, "begin": begin, "end": time.monotonic()}
+    return {"payments": number, "begin": begin, "end": time.monotonic(), "cpu": time.process_time() - cpu}
 
 
 def _order_all(session, deposit, token, payees):

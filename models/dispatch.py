@@ -30,10 +30,10 @@ _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
 
 # Seconds for which a claim gives each connection something to do, and payments of it at the most.
-CLAIM_SECONDS = 0.04
+CLAIM_SECONDS = 0.1
 MOST_PER_CONNECTION = 4
 # Seconds that an answer waits for others, to be recorded with them.
-RECORD_SECONDS = 0.02
+RECORD_SECONDS = 0.05
 # So many unclear answers or refused connections in a row, and the rest waits.
 PATIENCE = 3
 # Why a dispatch stopped that another one may take up without a person.
@@ -175,11 +175,11 @@ class Dispatch:
     def _pass_over(self, pool, client):
         """Claim and send; the next are claimed while the last are on their way."""
         self._claims.rewind()
-        while self._may_go_on() and not (self._claims.at_end and not self._in_hand):
+        while self._may_begin() and (self._may_claim() or self._in_hand):
             each = self._claim_per_connection()
-            few = self._connections * max(1, each // 2)
-            if self._claims.at_end or len(self._in_hand) > few:
-                self._await_answers(0 if self._claims.at_end else few)
+            few = self._connections * max(1, each // 2) if self._may_claim() else 0
+            if not self._may_claim() or len(self._in_hand) > few:
+                self._await_answers(few)
                 self._collect()
                 continue
             claimed = self._claims.claim(int(min(each * self._connections, self._left)), self._lease.hold)
@@ -241,10 +241,16 @@ class Dispatch:
     def _keep_leases(self):
         self._lease.keep({item.token for item in self._in_hand.values()})
 
-    def _may_go_on(self):
+    def _may_claim(self):
+        return self._left > 0 and not self._claims.at_end
+
+    def _may_begin(self):
         if time.monotonic() >= self._ends:
             self.result.unfinished = True
-        return not self.result.stopped and self._left > 0 and not self.result.unfinished
+        return not self.result.stopped and not self.result.unfinished
+
+    def _may_go_on(self):
+        return self._may_begin() and self._left > 0
 
     # In the threads
 
