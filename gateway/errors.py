@@ -55,7 +55,11 @@ class GatewayError(Exception):
     :param str message: the gateway's own words, or ours; already masked.
     :param int http_status: the HTTP status, or None where there was no answer.
     :param str cause: what exactly, by one of this module's codes for it, or "".
+
+    ``retry_after``: seconds for which the gateway asks to be left alone, None where it does not.
     """
+
+    retry_after = None
 
     def __init__(self, reason, message="", http_status=None, cause=""):
         super().__init__(message or reason)
@@ -63,6 +67,11 @@ class GatewayError(Exception):
         self.message = message
         self.http_status = http_status
         self.cause = cause
+
+    @property
+    def is_overload(self):
+        """Whether the gateway says that this is too much for it."""
+        return self.http_status in (429, 503) or self.retry_after is not None
 
 
 class NotTaken(GatewayError):

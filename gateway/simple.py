@@ -361,7 +361,9 @@ def _authorization(token):
 
 
 def _error(error, reason, reply):
-    return error(reason, reply.words, reply.status, _cause_code(reply))
+    made = error(reason, reply.words, reply.status, _cause_code(reply))
+    made.retry_after = reply.retry_after
+    return made
 
 
 def _cause_code(reply):

@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
 
 import certifi
@@ -28,6 +29,8 @@ from .masking import RedactingFilter, redact
 
 # An answer of a payment gateway is a few hundred bytes.
 MAX_BODY = 64 * 1024
+# Seconds for which a server may ask to be left alone.
+MOST_RETRY_AFTER = 3600.0
 # Of the gateway's own words, so many characters are kept.
 MOST_WORDS = 300
 
@@ -164,12 +167,14 @@ class Reply:
     :param body: the parsed JSON, or None where the body is no JSON.
     :param str words: what the gateway says to people, or the beginning of the body; masked.
     :param bool is_text: the body is something else than JSON, not only a broken or a missing one.
+    :param retry_after: seconds for which the server asks to be left alone, or None.
     """
 
     status: int
     body: object = field(repr=False)
     words: str
     is_text: bool
+    retry_after: float | None = None
 
     def text(self, name):
         """A text in a JSON object, by its name there, or "" where there is none."""
@@ -252,7 +257,7 @@ class Http:
             raise
         finally:
             response.release_conn()
-        return _reply(response.status, content, secrets)
+        return _reply(response, content, secrets)
 
     def _pool(self, url):
         """The connections to a URL's server, and what is asked for there."""
@@ -336,11 +341,26 @@ def _read(response):
     return content
 
 
-def _reply(status, content, secrets):
+def _reply(response, content, secrets):
     body = _parse(content)
     words = _messages(body) or content.decode("utf-8", "replace")
     is_text = body is None and content.strip()[:1] not in (b"", b"{", b"[")
-    return Reply(status, body, redact(words, secrets)[:MOST_WORDS], is_text)
+    words = redact(words, secrets)[:MOST_WORDS]
+    return Reply(response.status, body, words, is_text, _retry_after(response.headers.get("Retry-After")))
+
+
+def _retry_after(text):
+    """Seconds from now, of a header that has seconds or a date; None where there is none, or nonsense."""
+    if not text:
+        return None
+    try:
+        if text.strip().isdigit():
+            seconds = float(text)
+        else:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+    return min(max(0.0, seconds), MOST_RETRY_AFTER)
 
 
 def _messages(body):

@@ -13,6 +13,7 @@ from . import (
     overview,
     overview_batch,
     overview_cycle,
+    pace,
     payment,
     payment_batch,
     payment_manager,

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -261,6 +262,21 @@ class Claims:
                 "lease_seconds": self.lease_seconds,
             },
         )
+
+    # Moments for the requests
+
+    def turns(self, pace, number):
+        """Moments for so many requests; at once where the database does not say."""
+        try:
+            with self._own.transaction() as own:
+                return pace.reserve(own, number)
+        except PASSING:
+            return [0] * number
+
+    def put_off(self, pace, seconds):
+        """Have all senders of this manager leave the gateway alone for so long."""
+        with suppress(*PASSING), self._own.transaction() as own:
+            pace.put_off(own, seconds)
 
     # Give back, and write what became of them
 

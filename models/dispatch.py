@@ -25,6 +25,7 @@ from . import const
 from .claims import Claims, Outcome
 from .lease import Lease, lease_seconds
 from .own_cursor import durably, own_transaction
+from .pace import Pace
 
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
@@ -38,6 +39,9 @@ RECORD_SECONDS = 0.05
 PATIENCE = 3
 # Why a dispatch stopped that another one may take up without a person.
 PASSES = {"unreachable", "circuit"}
+# Seconds of rest that a sender waits out; for more it stops. And between looks whether it is to stop.
+LONGEST_PAUSE = 30
+LOOK_UP = 0.2
 # How often those are looked for again that were busy or locked, and seconds between.
 ROUNDS = 3
 PAUSE = 0.3
@@ -51,12 +55,14 @@ class Result:
     :param str stopped: why the rest was not tried, a code of ``const.REASONS``, or "".
     :param str words: the gateway's own words for it.
     :param bool unfinished: the time was over before the payments were.
+    :param float hold_seconds: for how long the gateway asks to be left alone.
     """
 
     counts: Counter = field(default_factory=Counter)
     stopped: str = ""
     words: str = ""
     unfinished: bool = False
+    hold_seconds: float = 0
 
 
 class Dispatch:
@@ -96,6 +102,12 @@ class Dispatch:
         self._done = []
         # How long a request takes by now; at first a slow gateway is supposed.
         self._seconds = 1.0
+        self._pace = Pace(manager)
+        # When each payment may go out, by its id; and when any, by what the gateway asks for.
+        self._turns = {}
+        self._not_before = 0.0
+        # What other senders are to be told of it.
+        self._put_off = 0.0
 
     def run(self):
         """Send until nothing is ready, or something says stop.
@@ -182,8 +194,14 @@ class Dispatch:
                 self._await_answers(few)
                 self._collect()
                 continue
-            claimed = self._claims.claim(int(min(each * self._connections, self._left)), self._lease.hold)
+            most = min(each * self._connections, self._left, self._pace.most_at_once)
+            claimed = self._claims.claim(int(most), self._lease.hold)
             self._left -= len(claimed)
+            turns = self._claims.turns(self._pace, len(claimed))
+            self._turns.update(zip((item.payment_id for item in claimed), turns, strict=True))
+            if turns and turns[0] > time.monotonic() + LONGEST_PAUSE:
+                # Another sender has been asked to leave the gateway alone.
+                self._stop("circuit", "")
             for item in claimed:
                 self._by_reference[item.order.reference] = item
                 future = pool.submit(self._order, client, item)
@@ -256,9 +274,18 @@ class Dispatch:
 
     def _order(self, client, item):
         """Order one payment. Gives its outcome, without a state if it was not begun."""
+        self._wait_for_turn(item)
         if self.result.stopped or time.monotonic() >= self._ends or not self._lease.is_safe(item.token):
             return Outcome(item, "")
         return self._ask(client, item)
+
+    def _wait_for_turn(self, item):
+        turn = self._turns.pop(item.payment_id, 0)
+        while not self.result.stopped:
+            left = min(max(turn, self._not_before), self._ends) - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, LOOK_UP))
 
     @staticmethod
     def _again(outcome):
@@ -280,6 +307,8 @@ class Dispatch:
             self._count_unclear(error.reason, error.message)
             return Outcome(item, const.READY, error.reason, error.message)
         except errors.Unclear as error:
+            if error.is_overload:
+                self._back_off(error)
             self._count_unclear("circuit", error.message)
             return Outcome(item, const.DOUBT, error.reason, error.message)
         self._count_clear()
@@ -295,6 +324,16 @@ class Dispatch:
             enough = self._in_a_row >= PATIENCE
         if enough:
             self._stop(reason, words)
+
+    def _back_off(self, error):
+        """Leave the gateway alone for as long as it asks for, or for longer each time in a row."""
+        with self._lock:
+            seconds = error.retry_after or 2.0**self._in_a_row
+            self._put_off = max(self._put_off, seconds)
+            self._not_before = max(self._not_before, time.monotonic() + seconds)
+        if seconds > LONGEST_PAUSE:
+            self.result.hold_seconds = seconds
+            self._stop("circuit", error.message)
 
     def _stop(self, reason, words):
         with self._lock:
@@ -322,6 +361,9 @@ class Dispatch:
         if not outcomes and not rows:
             return
         recorded = self._claims.record(outcomes, rows)
+        if self._put_off:
+            self._claims.put_off(self._pace, self._put_off)
+            self._put_off = 0.0
         for _row in rows:
             self._rows.popleft()
         self.result.counts.update(outcome.state for outcome in recorded)

@@ -1,3 +1,5 @@
+import math
+
 from odoo import _, fields, models
 from odoo.tools import config
 
@@ -187,6 +189,7 @@ class MpesaSend(models.AbstractModel):
         """Have jobs leave a gateway in peace for a while. A person who clicks is not held back."""
         if result.stopped:
             minutes = HOLD_MINUTES if result.stopped in PASSES else HOLD_MINUTES_FOR_US
+            minutes = max(minutes, math.ceil(result.hold_seconds / 60))
             until, reason = f"{NOW} + interval '{minutes} minutes'", result.stopped
         elif result.counts and self.mpesa_hold_until:
             until, reason = "NULL", None

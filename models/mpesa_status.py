@@ -9,8 +9,9 @@ from odoo import _, api, models
 from ..gateway import errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
-from .dispatch import Dispatch
+from .dispatch import LONGEST_PAUSE, Dispatch
 from .own_cursor import durably
+from .pace import Pace
 
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
@@ -110,6 +111,7 @@ class StatusQuery:
         self._asked = set()
         self._never_seen = []
         self._in_a_row = 0
+        self._pace = Pace(manager)
 
     def run(self, most, ends):
         with self.manager._mpesa_client(self._note) as client:
@@ -117,11 +119,18 @@ class StatusQuery:
                 due = durably(self.env, self._claim)
                 if not due:
                     break
-                for payment in due:
+                turns = self._turns(len(due))
+                if turns[0] > time.monotonic() + LONGEST_PAUSE:
+                    break
+                for payment, turn in zip(due, turns, strict=True):
+                    time.sleep(max(0, turn - time.monotonic()))
                     self._ask(client, payment)
         if self._never_seen:
             Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen)
         return len(self._asked)
+
+    def _turns(self, number):
+        return durably(self.env, lambda own: self._pace.reserve(own, number))
 
     def _claim(self, own):
         """The next due payments; put off before they are asked for, so that nobody else asks."""
@@ -170,9 +179,13 @@ class StatusQuery:
         except errors.OurFault:
             durably(self.env, self._write_rows)
             raise
-        except errors.GatewayError:
+        except errors.GatewayError as error:
             durably(self.env, self._write_rows)
             self._in_a_row += 1
+            if error.is_overload:
+                seconds = error.retry_after or 2.0**self._in_a_row
+                durably(self.env, lambda own: self._pace.put_off(own, seconds))
+                raise
             if self._in_a_row >= PATIENCE:
                 raise
         else:

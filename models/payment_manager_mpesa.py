@@ -151,6 +151,13 @@ class MpesaPaymentManager(models.Model):
         help="In live mode, whoever sends more than this at once types the amount to confirm it, e.g."
         " 100,000. 0: always.",
     )
+    max_requests_per_second = fields.Float(
+        "Requests a Second",
+        default=0,
+        digits=(8, 2),
+        help="How many requests for payments and their status go to the gateway in a second, over all jobs"
+        " and servers together, e.g. 20; 0 for no limit.",
+    )
     create_batch = fields.Boolean(
         default=True,
         help="Put payments into batches when they are prepared. Otherwise they are sent only once somebody"
@@ -309,7 +316,14 @@ class MpesaPaymentManager(models.Model):
             "insecure": _("http is only possible on this machine or a private network; use https"),
         }
 
-    @api.constrains("api_timeout", "max_connections", "min_amount", "max_amount", "confirm_above")
+    @api.constrains(
+        "api_timeout",
+        "max_connections",
+        "max_requests_per_second",
+        "min_amount",
+        "max_amount",
+        "confirm_above",
+    )
     def _check_numbers(self):
         for manager in self:
             if not 1 <= manager.api_timeout <= 120:
@@ -318,6 +332,8 @@ class MpesaPaymentManager(models.Model):
                 raise ValidationError(_("There are 1 to 64 connections."))
             if manager.confirm_above < 0:
                 raise ValidationError(_("The amount above which one is typed is not below zero."))
+            if manager.max_requests_per_second < 0:
+                raise ValidationError(_("The requests a second are not below zero."))
             if manager.min_amount < 0 or manager.max_amount < 0:
                 raise ValidationError(_("The smallest and the largest amount are not below zero."))
             if manager.max_amount and manager.max_amount < manager.min_amount:
