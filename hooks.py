@@ -22,4 +22,7 @@ def uninstall_hook(env):
     # A job of a model that is gone breaks the list of all jobs.
     env["queue.job"].search([("model_name", "=", MANAGER)]).unlink()
     env.cr.execute("DROP FUNCTION IF EXISTS g2p_payment_mpesa_attempt_refuse() CASCADE")
-    env.cr.execute("DROP INDEX IF EXISTS g2p_payment_mpesa_entitlement_idx")
+    env.cr.execute(
+        "DROP INDEX IF EXISTS g2p_payment_mpesa_entitlement_idx, g2p_payment_mpesa_cycle_idx,"
+        " g2p_payment_batch_mpesa_cycle_idx, g2p_entitlement_mpesa_cycle_idx"
+    )
