@@ -12,6 +12,7 @@
     "data": [
         "security/ir.model.access.csv",
         "security/finance_rules.xml",
+        "security/manager_rules.xml",
         "data/queue_job.xml",
         "data/ir_cron.xml",
         "views/attempt.xml",

@@ -37,7 +37,7 @@ class MpesaConnection(models.AbstractModel):
                 "test_result": sentence,
             }
         )
-        return notification("success" if passed else "danger", sentence, then="reload")
+        return notification("success" if passed else "danger", sentence)
 
     def _try_connection(self):
         """Whether all went well, and the sentence that says what. Each contact is journalled."""

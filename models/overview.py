@@ -3,6 +3,7 @@
 from odoo import _, api, fields, models
 
 from . import const
+from .notify import notification
 
 # What a smart button opens: the states, and whether what is held back belongs to it.
 SHOWN = {
@@ -142,6 +143,9 @@ class MpesaOverview(models.AbstractModel):
         self.ensure_one()
         refused = self._mpesa_batches()._mpesa_refused_for_now()
         manager = self.program_id.get_manager(self.env["g2p.program"].MANAGER_PAYMENT)
+        if not refused or not manager:
+            # Without a choice, all of the cycle would be prepared.
+            return notification("warning", _("There is nobody to be prepared again."))
         return manager.prepare_payments(refused.cycle_id[:1], refused.entitlement_id)
 
     def action_mpesa_gateway(self):

@@ -50,6 +50,7 @@ class PaymentBatch(models.Model):
         return {
             **action,
             "name": name,
+            "display_name": name,
             "domain": [("batch_id", "in", self.ids), *domain],
             "context": {"create": False},
             "target": "current",

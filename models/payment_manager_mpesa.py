@@ -184,6 +184,13 @@ class MpesaPaymentManager(models.Model):
         help="Counts preparations. Whoever prepares writes it first: of two at once, one comes second.",
     )
 
+    @api.onchange("create_batch", "program_id")
+    def on_change_create_batch(self):
+        """OpenG2P makes a tag that is named after the program: so not before there is one, and only once."""
+        if self.create_batch and (not self.program_id or self.batch_tag_ids):
+            return
+        super().on_change_create_batch()
+
     @api.depends()
     def _compute_password(self):
         for manager in self:
@@ -240,7 +247,7 @@ class MpesaPaymentManager(models.Model):
             )
         )
         message = _("%s pays by this gateway from now on.", self.program_id.name)
-        return notification("success", message, then="reload")
+        return notification("success", message)
 
     def action_open_journal(self):
         """All contacts with this gateway, and what people decided."""

@@ -29,10 +29,16 @@ READERS = {
 MATRIX = {
     "see_gateway": SENDERS | {"program validator", "cycle approver"},
     "set_gateway_up": SENDERS,
+    "try_connection": SENDERS,
+    "use_for_program": SENDERS,
     "delete_gateway": {"administrator"},
     "read_password": set(),
     "prepare": SENDERS,
     "send": SENDERS,
+    "send_one": SENDERS,
+    "send_by_anothers_dialogue": set(),
+    "prepare_again": SENDERS,
+    "see_overview": READERS,
     "refresh_status": SENDERS | {"finance validator"},
     "see_payments": READERS,
     "see_journal": SENDERS | {"finance validator"},
@@ -60,12 +66,14 @@ class TestAccess(ProgramCase):
     def setUp(self):
         super().setUp()
         self.prepare()
-        self.gateway.fault("*", "500-not-taken", count=1)
+        self.fault(0, "500-not-taken")
+        self.fault(1, "refuse")
         self.send()
         self.doubt = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
         self.env.cr.execute("UPDATE g2p_payment SET mpesa_sent_at = mpesa_sent_at - interval '2 hours'")
         self.entitlements[0].copy({"state": "approved"})
         self.env.flush_all()
+        self.gateway.clear_faults()
 
     # The acts, each as a method of the user's own environment
 
@@ -89,6 +97,29 @@ class TestAccess(ProgramCase):
 
     def send_as(self, env):
         click_send(env["g2p.payment.batch"].browse(self.doubt.batch_id.id))
+
+    def try_connection(self, env):
+        env[MANAGER].browse(self.manager.id).action_test_connection()
+
+    def use_for_program(self, env):
+        env[MANAGER].browse(self.manager.id).action_use_for_program()
+
+    def send_one(self, env):
+        self.cycle.prepare_payment()
+        self.env.flush_all()
+        ready = self.payments().filtered(lambda payment: payment.mpesa_state == "ready")[:1]
+        click_send(env["g2p.payment"].browse(ready.id))
+
+    def send_by_anothers_dialogue(self, env):
+        action = self.doubt.batch_id.send_payment()
+        env[action["res_model"]].browse(action["res_id"]).action_send()
+
+    def prepare_again(self, env):
+        env["g2p.payment.batch"].browse(self.doubt.batch_id.id).action_mpesa_prepare_again()
+
+    def see_overview(self, env):
+        batch = env["g2p.payment.batch"].browse(self.doubt.batch_id.id)
+        batch.read(["mpesa_progress", "mpesa_mode", "mpesa_held_count", "mpesa_again_count"])
 
     def refresh_status(self, env):
         env["g2p.payment"].browse(self.doubt.id).action_mpesa_refresh_status()

@@ -1,7 +1,7 @@
 from lxml import etree
 
 from odoo.exceptions import ValidationError
-from odoo.tests import TransactionCase, new_test_user
+from odoo.tests import Form, TransactionCase, new_test_user
 from odoo.tools import mute_logger
 
 from ..models import const
@@ -129,6 +129,12 @@ class TestSetUp(ManagerCase):
         self.assertIn("customer_type", names)
         for name in names:
             self.assertTrue(self.env[MANAGER]._fields[name].help, name)
+
+    def test_the_tag_of_a_new_manager_is_named_after_its_program(self):
+        form = Form(self.env[MANAGER])
+        self.assertFalse(list(form.batch_tag_ids[:]))
+        form.program_id = self.program
+        self.assertEqual([tag.name for tag in form.batch_tag_ids[:]], ["Default Cash transfers"])
 
 
 class TestUse(ManagerCase):

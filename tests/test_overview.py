@@ -77,6 +77,18 @@ class TestOverview(OverviewCase):
         self.assertEqual(self.gateway.ledger()["paid"][phone(1)], 100)
         self.assert_agrees()
 
+    def test_nobody_else_is_prepared_where_nobody_was_refused(self):
+        self.batch.action_mpesa_prepare_again()
+        self.entitlements[5].copy({"state": "approved"})
+        count = len(self.payments())
+        self.env.invalidate_all()
+        self.assertIn("nobody", self.batch.action_mpesa_prepare_again()["params"]["message"])
+        self.assertEqual(len(self.payments()), count)
+
+    def test_who_sent_what_they_were_shown_is_in_the_batchs_timeline(self):
+        said = " ".join(self.batch.message_ids.mapped("body"))
+        self.assertRegex(said, r"sends: 9 payments, .*900.*, by M-Pesa \(127.0.0.1\)")
+
     def test_what_was_written_off_is_not_to_be_prepared_again(self):
         finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")
         wizard = self.env["g2p.payment.mpesa.settle.wizard"].with_user(finance)

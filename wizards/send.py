@@ -6,8 +6,12 @@ from odoo.exceptions import UserError
 from odoo.tools import formatLang
 
 from ..models import const
+from ..models.own_cursor import durably
+from ..models.payment import check_access
 from ..models.send_preview import preview, repeated_payees
 
+# Batches that are told, each, that they are sent.
+MOST_NOTED = 50
 # Payees whose rows are shown at once.
 MOST_SHOWN = 1000
 # What people write between the digits of an amount, by the language's habit.
@@ -126,9 +130,12 @@ class SendWizard(models.TransientModel):
         :raise UserError: the amount is to be typed, and another one was.
         """
         self.ensure_one()
+        # One's own dialogue: who sends has seen it.
+        check_access(self, "write")
         if self._has_grown():
             return self._action()
         self._check_typed_amount()
+        self._note()
         if self.payment_ids:
             return self.manager_id._send_some(self.payment_ids)
         return self.manager_id._mpesa_send(self.batch_ids)
@@ -140,6 +147,27 @@ class SendWizard(models.TransientModel):
             return False
         self.write({**self._counts(found), "has_grown": True, "typed_amount": False})
         return True
+
+    def _note(self):
+        """Keep on the batches, or on the cycle where they are many, who sends what they were shown."""
+        body = _(
+            "%(person)s sends: %(count)s payments, %(amount)s, by %(gateway)s.",
+            person=self.env.user.name,
+            count=self.count,
+            amount=formatLang(self.env, self.amount, currency_obj=self.currency_id),
+            gateway=self.gateway,
+        )
+        batches = self.batch_ids
+        records = batches if len(batches) <= MOST_NOTED else batches.cycle_id
+        # It stays, whatever becomes of this request.
+        author = self.env.user.partner_id.id
+
+        def note(own):
+            for record in own[records._name].sudo().browse(records.ids):
+                record._message_log(body=body, author_id=author)
+
+        if self.count:
+            durably(self.env, note)
 
     def _check_typed_amount(self):
         if self.must_type and self.amount not in amounts_in(self.typed_amount or ""):
