@@ -21,6 +21,7 @@ from odoo.service.server import load_server_wide_modules  # noqa: E402
 from odoo.tools import config  # noqa: E402
 
 ADMIN = 2
+OURS = "g2p.program.payment.manager.mpesa"
 
 
 class Measure:
@@ -195,7 +196,7 @@ class Worker:
         with self.env() as env:
             return {"batches": env["g2p.payment.batch"].search([("cycle_id", "=", cycle)], order="id").ids}
 
-    def do_send(self, manager, batches, at, model="g2p.program.payment.manager.mpesa", most=None):
+    def do_send(self, manager, batches, at, model=OURS, most=None):
         """Send batches, beginning at a moment."""
         with self.env() as env:
             manager = env[model].browse(manager)
@@ -204,7 +205,7 @@ class Worker:
             manager.read()
             _wait_until(at)
             with Measure() as measure:
-                if model == "g2p.program.payment.manager.mpesa":
+                if model == OURS:
                     from odoo.addons.g2p_payment_simple_mpesa.models.dispatch import Dispatch
 
                     number = Dispatch(manager, batches, most=most, by_job=True).run().counts.total()
@@ -213,6 +214,17 @@ class Worker:
                     manager._send_payments(batches)
                     env.cr.commit()
             return measure.figures(number)
+
+    def do_send_one_by_one(self, manager, batches):
+        """Send batches one after the other, each in a transaction of its own, as jobs do."""
+        number = 0
+        with Measure() as measure:
+            for batch in batches:
+                with self.env() as env:
+                    batch = env["g2p.payment.batch"].browse(batch)
+                    env[OURS].browse(manager)._send_payments_job(batch, batch.mpesa_ready_count)
+                    number += batch.stats_paid_transactions
+        return measure.figures(number)
 
     def do_profile(self, order):
         """Any other order under Python's own profiler; gives its table."""
@@ -231,7 +243,7 @@ class Worker:
     def do_status(self, manager, cycle):
         """Ask the gateway for all payments of a cycle that are accepted."""
         with self.env() as env:
-            manager = env["g2p.program.payment.manager.mpesa"].browse(manager)
+            manager = env[OURS].browse(manager)
             payments = env["g2p.payment"].search([("cycle_id", "=", cycle), ("mpesa_state", "=", "accepted")])
             with Measure() as measure:
                 number = manager._mpesa_refresh_status(payments, most=len(payments))

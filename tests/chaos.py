@@ -75,12 +75,14 @@ class Walk:
     :param Lab lab: with a server that was started with jobs.
     :param int cycles: of as many people each as the lab has.
     :param bool calm: only what happens every day: a lost answer in a hundred, and one death of the server.
+    :param int connections: of each sender; None: 1, 4 or 8.
     """
 
-    def __init__(self, lab, server, seed, cycles, calm=False):
+    def __init__(self, lab, server, seed, cycles, calm=False, connections=None):
         self.lab, self.server, self.gateway = lab, server, lab.gateway
         self.random = random.Random(seed)
         self.calm = calm
+        self.connections = connections
         self.report = Report(seed, full=calm or self.random.random() < 0.5)
         self._cycles = cycles
         self._running = []
@@ -108,7 +110,9 @@ class Walk:
         self.lab.forget()
         self.lab.set_profile(self.report.full)
         self.lab.set_manager(
-            api_timeout=1, mpesa_hold_until=None, max_connections=self.random.choice((1, 4, 8))
+            api_timeout=1,
+            mpesa_hold_until=None,
+            max_connections=self.connections or self.random.choice((1, 4, 8)),
         )
         size = self.random.choice((7, 20, 500))
         self.lab.execute("UPDATE g2p_payment_batch_tag SET max_batch_size = %s", [size])
@@ -294,13 +298,16 @@ class Walk:
                 self.report.problems.append(f"{PEOPLE - entitled['paid']} people of a cycle have no payment")
 
 
-def walk(rounds, seed, cycles, calm=False, tell=lambda line: None):
-    """Walk ``rounds`` times, with the seeds ``seed``, ``seed + 1``, …; gives the reports."""
+def walk(rounds, seed, cycles, calm=False, connections=None, workers=0, tell=lambda line: None):
+    """Walk ``rounds`` times, with the seeds ``seed``, ``seed + 1``, …; gives the reports.
+
+    :param int workers: processes of the server; 0: one with threads. Two jobs run at once in any case.
+    """
     reports = []
     with Lab() as lab:
-        server = lab.server(jobs=2)
+        server = lab.server(jobs=2, workers=workers)
         for number in range(rounds):
-            reports.append(Walk(lab, server, seed + number, cycles, calm).run())
+            reports.append(Walk(lab, server, seed + number, cycles, calm, connections).run())
             tell(reports[-1])
     return reports
 
@@ -342,8 +349,11 @@ def main(argv=None):
     parser.add_argument(
         "--calm", action="store_true", help="a lost answer in a hundred and one death a round, and no more"
     )
+    parser.add_argument("--connections", type=int, help="of each sender (1, 4 or 8, as the seed has it)")
+    parser.add_argument("--workers", type=int, default=0, help="processes of the server (one with threads)")
     args = parser.parse_args(argv)
-    reports = walk(args.rounds, args.seed, args.cycles, args.calm, tell=_say)
+    options = (args.calm, args.connections, args.workers)
+    reports = walk(args.rounds, args.seed, args.cycles, *options, tell=_say)
     _say(total(reports))
     return int(any(report.problems for report in reports))
 
