@@ -23,6 +23,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from urllib3.util import Timeout, parse_url
+from urllib3.util.ssl_ import create_urllib3_context
 
 from . import errors
 from .masking import RedactingFilter, redact
@@ -289,8 +290,13 @@ def _server(url):
 
 
 def _trust():
-    """Certificates of the system, where an administrator adds their own, and those that come with Python."""
-    context = ssl.create_default_context()
+    """Certificates of the system, where an administrator adds their own, and those that come with Python.
+
+    urllib3 compares the names itself: before version 2 it cannot leave that to Python for a number.
+    """
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.check_hostname = False
+    context.load_default_certs()
     context.load_verify_locations(certifi.where())
     return context
 
