@@ -1,8 +1,10 @@
 from . import (
     attempt,
     attempt_report,
+    batch_tell,
     compat_17,
     cycle,
+    digest,
     ir_websocket,
     module,
     mpesa_connection,

@@ -95,6 +95,8 @@ class Dispatch:
         self._by_reference = {}
         # Rows of the journal that are not written yet.
         self._rows = deque()
+        # Batches of which something was sent.
+        self._touched = set()
         self._lock = threading.Lock()
         self._in_a_row = 0
         # Futures of requests that are answered, and what of them the dispatching thread has seen.
@@ -367,10 +369,12 @@ class Dispatch:
         for _row in rows:
             self._rows.popleft()
         self.result.counts.update(outcome.state for outcome in recorded)
+        self._touched.update(outcome.item.batch_id for outcome in recorded)
 
     def _finish(self, own):
         batches = own["g2p.payment.batch"].browse(self.batch_ids)
         self.manager.with_env(own)._mpesa_note_hold(self.result)
+        batches.browse(self._touched)._mpesa_promise(own.user)
         batches._mpesa_note_stop(self.result.stopped, self.result.words)
         if self.result.stopped not in PASSES:
             batches._mpesa_want_no_more(bool(self.result.stopped))

@@ -6,7 +6,7 @@ from . import const, figures
 
 class PaymentBatch(models.Model):
     _name = "g2p.payment.batch"
-    _inherit = ["g2p.payment.batch", "mail.thread", "mail.activity.mixin"]
+    _inherit = ["g2p.payment.batch", "g2p.mpesa.tell.mixin", "mail.thread", "mail.activity.mixin"]
 
     # What became of a batch is not copied.
     payment_ids = fields.Many2many(copy=False)

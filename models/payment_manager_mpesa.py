@@ -25,6 +25,7 @@ class MpesaPaymentManager(models.Model):
     _name = "g2p.program.payment.manager.mpesa"
     _inherit = [
         "g2p.mpesa.connection.mixin",
+        "g2p.mpesa.digest.mixin",
         "g2p.mpesa.payee.mixin",
         "g2p.mpesa.prepare.mixin",
         "g2p.mpesa.send.mixin",

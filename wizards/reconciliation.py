@@ -83,6 +83,11 @@ class ReconciliationWizard(models.TransientModel):
     def action_export_xlsx(self):
         return self._download("xlsx")
 
+    def action_print_signoff(self):
+        """The page that is signed when the cycle is closed."""
+        self.ensure_one()
+        return self.env.ref("g2p_payment_simple_mpesa.action_report_signoff").report_action(self.cycle_id)
+
     def _download(self, ending):
         self.ensure_one()
         return {
