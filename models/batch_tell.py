@@ -173,8 +173,8 @@ class MpesaTell(models.AbstractModel):
 
     def _mpesa_settle_note(self, amount, currency, oldest):
         return _(
-            "In all %(amount)s; the oldest was sent on %(day)s. Compare them with the gateway's statement, and"
-            " settle them: Accounting, Payments, filter In Doubt.",
+            "In all %(amount)s; the oldest was sent on %(day)s. Compare them with the gateway's statement,"
+            " and settle them: Accounting, Payments, filter In Doubt.",
             amount=formatLang(self.env, amount, currency_obj=currency),
             day=fields.Date.to_string(oldest) if oldest else "-",
         )

@@ -1,12 +1,8 @@
 """What is open, by e-mail once a day; nothing where nothing is open."""
 
-import logging
-
 from odoo import _, api, fields, models
 
 from . import const
-
-_logger = logging.getLogger(__name__)
 
 MOST_BATCHES = 10
 

@@ -53,7 +53,7 @@ class TestTell(TellCase):
         before = self.env["bus.bus"].sudo().search_count([])
         self.tell()
         self.assertIn("2 paid, 1 refused, 1 in doubt", self.messages().body)
-        self.assertEqual(self.messages().record_name, self.batch.display_name)
+        self.assertEqual((self.messages().model, self.messages().res_id), (BATCH, self.batch.id))
         self.assertIn("2 paid", self.batch.message_ids[:1].body)
         self.env.cr.precommit.run()
         self.assertGreater(self.env["bus.bus"].sudo().search_count([]), before)

@@ -1,0 +1,121 @@
+"""What a finance officer sees and clicks, in headless Chromium; screenshots: ``.dev/screenshots``."""
+
+import json
+from datetime import timedelta
+
+from odoo import fields
+from odoo.tests import tagged
+
+from .common import phone
+from .test_browser import BrowserCase
+
+HEAD = "Receipt No.,Completion Time,Withdrawn,Other Party Info,Our Reference"
+
+
+@tagged("post_install", "-at_install")
+class TestFinance(BrowserCase):
+    """Somebody of the finance group compares a statement, settles by it, exports and prints."""
+
+    NAME = "5-finance"
+
+    def test_a_statement_with_a_double_payment(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 5)
+        self.gateway.fault(phone(1), "500-taken")
+        self.server.prepare(cycle)
+        self.server.send(cycle)
+        self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 4})
+        self.log_in("finance")
+        browser.open("g2p.payment.mpesa.statement", action=self.action("action_statement"))
+        browser.picture("no-statement-yet")
+        browser.click(".o_list_button_add")
+        browser.see(".o_form_view")
+        [program] = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["name"])
+        browser.choose("program_id", program["name"])
+        self.attach(self.statement(cycle))
+        browser.see(".o_field_widget[name='column_ids'] .o_data_row", "Receipt No.")
+        browser.picture("columns-guessed")
+        browser.button("action_compare")
+        browser.see(".alert-danger", "2")
+        browser.see(".alert-warning", "1")
+        browser.see(".o_field_widget[name='summary_ids'] .o_data_row", "Paid twice")
+        browser.see(".o_field_widget[name='summary_ids'] .o_data_row", "Agreed")
+        browser.picture("compared")
+        browser.click(".alert-danger button")
+        browser.see(".o_list_view .o_data_row", "Paid twice")
+        self.assertEqual(browser.js("document.querySelectorAll('.o_list_view .o_data_row').length"), 2)
+        browser.picture("paid-twice")
+        browser.js("history.back()")
+        browser.see(".o_form_view button[name='action_settle']")
+        browser.rest()
+        browser.button("action_settle")
+        browser.see(".modal", "from its line of the statement")
+        browser.picture("settle-by-statement")
+        browser.click(".modal button[name='action_settle']")
+        browser.wait("!__find('.modal')", "it is settled")
+        self.assertEqual(self.lab.states(cycle), {"paid": 5})
+
+    def statement(self, cycle):
+        """As the operator writes it: all are paid, also the doubt, and one of them twice."""
+        rows = self.admin.call(
+            "g2p.payment",
+            "search_read",
+            [("cycle_id", "=", cycle)],
+            ["mpesa_reference", "mpesa_sent_at", "amount_issued", "account_number"],
+            order="id",
+        )
+        rows.append(rows[-1])
+        lines = [HEAD]
+        for number, row in enumerate(rows):
+            moment = fields.Datetime.to_datetime(row["mpesa_sent_at"]) + timedelta(seconds=number)
+            cells = (
+                f"TX{number:06d}",
+                moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                f"-{row['amount_issued']:.2f}",
+                f"{row['account_number']} - A PERSON",
+                row["mpesa_reference"],
+            )
+            lines.append(",".join(cells))
+        return "\n".join(lines)
+
+    def attach(self, text):
+        """Give a file to the form, as its button does."""
+        selector = json.dumps(".o_field_widget[name='file'] input[type='file']")
+        self.browser.js(
+            f"(() => {{ const files = new DataTransfer(); files.items.add(new File([{json.dumps(text)}],"
+            f" 'statement.csv', {{type: 'text/csv'}})); const input = document.querySelector({selector});"
+            " input.files = files.files; input.dispatchEvent(new Event('change', {bubbles: true})); })()"
+        )
+        self.browser.rest()
+
+    def action(self, name):
+        return self.admin.ref(f"g2p_payment_simple_mpesa.{name}")
+
+    def test_what_is_counted_exported_and_signed(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 6)
+        self.gateway.fault(phone(1), "refuse")
+        self.gateway.fault(phone(2), "500-taken")
+        self.server.prepare(cycle)
+        self.server.send(cycle)
+        self.log_in("finance")
+        for name, seen in (
+            ("action_payment_report", ".o_pivot table"),
+            ("action_attempt_report", ".o_graph_renderer canvas"),
+        ):
+            browser.call("Page.navigate", url="about:blank")
+            browser._go(f"/web#action={self.action(name)}")
+            browser.see(seen)
+            browser.rest()
+            browser.picture(name)
+        browser.call("Page.navigate", url="about:blank")
+        browser._go(f"/web#action={self.action('action_reconciliation')}")
+        browser.see(".modal", "Not sent")
+        browser.see(".modal button[name='action_export_csv']")
+        browser.picture("reconcile")
+        text = browser.js(f"fetch('/g2p_mpesa/reconciliation/{cycle}/csv').then((answer) => answer.text())")
+        self.assertEqual(len(text.strip().splitlines()), 7)
+        browser._go(f"/report/html/g2p_payment_simple_mpesa.signoff/{cycle}")
+        browser.see("body", "Sign-off")
+        browser.see("body", "1 payments are not closed")
+        browser.picture("sign-off")
