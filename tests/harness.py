@@ -160,10 +160,11 @@ class Lab:
     Start it from a thread that lives on: its servers die with that thread.
 
     :param options: of the gateway's command line.
+    :param configuration: None for what ODOO_RC says.
     """
 
-    def __init__(self, *options):
-        self.configuration = Configuration()
+    def __init__(self, *options, configuration=None):
+        self.configuration = configuration or Configuration()
         self.database = self.configuration.new_name("lab")
         self.folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self.gateway = load_dev("sandbox.client").SandboxProcess(*options)
@@ -186,7 +187,7 @@ class Lab:
         with contextlib.ExitStack() as exits:
             exits.callback(shutil.rmtree, self.folder, ignore_errors=True)
             exits.callback(self._pool.shutdown, wait=False, cancel_futures=True)
-            template, self.ids = filled_database(self.configuration)
+            template, self.ids = filled_database(Configuration())
             exits.callback(self.configuration.drop, self.database)
             self.configuration.copy_database(template, self.database)
             self.gateway.start()
@@ -420,12 +421,7 @@ class Lab:
 
     def payments(self, cycle=None):
         """Payments of a cycle, or all, as :mod:`books` wants them."""
-        return self.execute(
-            "SELECT id, account_number AS payee, amount_issued::float AS amount, mpesa_state AS state,"
-            " mpesa_reference AS reference, batch_id, state AS odoo_state, status"
-            " FROM g2p_payment WHERE %(cycle)s IS NULL OR cycle_id = %(cycle)s ORDER BY id",
-            {"cycle": cycle},
-        )
+        return self.execute(PAYMENTS, {"cycle": cycle})
 
     def states(self, cycle=None):
         """How many payments are in each state."""
@@ -438,23 +434,11 @@ class Lab:
 
     def attempts(self):
         """The journal, in the order of time."""
-        return self.execute(
-            "SELECT payment_id, kind, outcome, reference FROM g2p_payment_mpesa_attempt"
-            " WHERE payment_id IS NOT NULL ORDER BY started, id"
-        )
+        return self.execute(ATTEMPTS)
 
     def figures(self):
         """The figures of each batch, as they are stored and as they should be."""
-        rows = self.execute(FIGURES)
-        names = [name.removeprefix("s_") for name in (rows[0] if rows else ()) if name.startswith("s_")]
-        return [
-            {
-                "id": row["id"],
-                "stored": {name: row[f"s_{name}"] for name in names},
-                "counted": {name: row[f"c_{name}"] for name in names},
-            }
-            for row in rows
-        ]
+        return figures(self.execute(FIGURES))
 
     def reasons(self, cycle=None):
         """Why payments are where they are, with the words of the gateway: for tests that fail."""
@@ -668,6 +652,15 @@ WATCH_PAYMENTS = """
         EXECUTE FUNCTION lab_note()
 """
 
+PAYMENTS = """
+    SELECT id, account_number AS payee, amount_issued::float AS amount, mpesa_state AS state,
+        mpesa_reference AS reference, batch_id
+      FROM g2p_payment WHERE %(cycle)s IS NULL OR cycle_id = %(cycle)s ORDER BY id
+"""
+ATTEMPTS = """
+    SELECT payment_id, kind, outcome, reference FROM g2p_payment_mpesa_attempt
+     WHERE payment_id IS NOT NULL ORDER BY started, id
+"""
 FIGURES = """
     SELECT b.id,
         b.stats_issued_transactions AS s_issued, count(p.id) AS c_issued,
@@ -687,12 +680,25 @@ FIGURES = """
         b.mpesa_ready_count + b.mpesa_under_way_count + b.mpesa_doubt_count + b.stats_paid_transactions
             + b.stats_failed_transactions AS c_sum,
         coalesce(b.batch_has_started, false) AS s_started,
-        coalesce(bool_or(p.mpesa_reference IS NOT NULL), false) AS c_started,
+        coalesce(bool_or(p.mpesa_reference IS NOT NULL OR p.mpesa_state <> 'ready'), false) AS c_started,
         coalesce(b.batch_has_completed, false) AS s_completed,
         coalesce(bool_and(p.mpesa_state IN ('paid', 'refused')), false) AS c_completed
     FROM g2p_payment_batch b JOIN g2p_payment p ON p.batch_id = b.id
     GROUP BY b.id ORDER BY b.id
 """
+
+
+def figures(rows):
+    """What ``FIGURES`` gives, as :mod:`books` wants it."""
+    names = [name.removeprefix("s_") for name in (rows[0] if rows else ()) if name.startswith("s_")]
+    return [
+        {
+            "id": row["id"],
+            "stored": {name: row[f"s_{name}"] for name in names},
+            "counted": {name: row[f"c_{name}"] for name in names},
+        }
+        for row in rows
+    ]
 
 
 def environment(**more):
