@@ -5,7 +5,7 @@ Neither may happen to a record of money, so claims and outcomes are written here
 """
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg2
 import psycopg2.pool
@@ -47,14 +47,15 @@ class OwnCursor:
 
         :raise psycopg2.Error: as the statements do; a COMMIT whose connection is lost may have happened.
         """
-        own = self._own or self._open()
-        try:
-            yield own
-            own.flush_all()
-            own.cr.commit()
-        except BaseException:
-            self.close()
-            raise
+        with _lost_connections_are_operational():
+            own = self._own or self._open()
+            try:
+                yield own
+                own.flush_all()
+                own.cr.commit()
+            except BaseException:
+                self.close()
+                raise
         if not isinstance(own.cr, Cursor):
             # A test's cursor, of which only the innermost may be used.
             self.close()
@@ -78,8 +79,10 @@ class OwnCursor:
     def close(self):
         """Roll back what is open, and give the connection back."""
         own, self._own = self._own, None
+        # That the connection is lost is said by what it was used for, not here: that may be committed.
         if own:
-            own.cr.close()
+            with suppress(psycopg2.Error):
+                own.cr.close()
 
     def _open(self):
         cr = self._env.registry.cursor()
@@ -96,6 +99,17 @@ class OwnCursor:
             self.close()
             raise
         return self._own
+
+
+@contextmanager
+def _lost_connections_are_operational():
+    """When a kept connection is reset or rolled back, psycopg2 has no class of its own for its loss."""
+    try:
+        yield
+    except psycopg2.DatabaseError as error:
+        if type(error) is not psycopg2.DatabaseError:
+            raise
+        raise psycopg2.OperationalError(*error.args) from error
 
 
 @contextmanager

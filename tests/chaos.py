@@ -17,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
     from . import books
+    from .calm import walk_calmly
     from .harness import GONE, PATIENCE, PEOPLE, Lab, load_dev
 except ImportError:
     import books
+    from calm import walk_calmly
     from harness import GONE, PATIENCE, PEOPLE, Lab, load_dev
 
 # Faults of the gateway, ordered for single payees.
@@ -74,16 +76,14 @@ class Walk:
 
     :param Lab lab: with a server that was started with jobs.
     :param int cycles: of as many people each as the lab has.
-    :param bool calm: only what happens every day: a lost answer in a hundred, and one death of the server.
     :param int connections: of each sender; None: 1, 4 or 8.
     """
 
-    def __init__(self, lab, server, seed, cycles, calm=False, connections=None):
+    def __init__(self, lab, server, seed, cycles, connections=None):
         self.lab, self.server, self.gateway = lab, server, lab.gateway
         self.random = random.Random(seed)
-        self.calm = calm
         self.connections = connections
-        self.report = Report(seed, full=calm or self.random.random() < 0.5)
+        self.report = Report(seed, full=self.random.random() < 0.5)
         self._cycles = cycles
         self._running = []
 
@@ -127,10 +127,6 @@ class Walk:
             self._in_background(self.server.send, cycle, self._login())
 
     def _order_faults(self):
-        if self.calm:
-            for kind in ("drop-taken", "drop-not-taken"):
-                self.gateway.fault("*", kind, probability=0.005)
-            return
         kinds = [*CLEAR, *(f"{kind}{flavour}" for kind in UNCLEAR for flavour in ("-taken", "-not-taken"))]
         kinds += LATER if self.report.full else ()
         for payee in self.random.sample(self._payees(), int(TROUBLE * PEOPLE)):
@@ -149,18 +145,13 @@ class Walk:
 
     def _step(self):
         self._up()
-        steps = self._daily_steps() if self.calm else self._all_steps()
-        names, weights = zip(*((name, weight) for name, weight in steps.items()), strict=True)
+        names, weights = zip(*((name, weight) for name, weight in self._steps().items()), strict=True)
         name = self.random.choices(names, weights)[0]
         self.report.events[name] += 1
         with contextlib.suppress(*GONE):
             getattr(self, f"_{name}")()
 
-    def _daily_steps(self):
-        deaths = {} if self.report.events["die"] else {"die": 3}
-        return {"send": 10, "prepare": 1, "schedule": 3, **deaths}
-
-    def _all_steps(self):
+    def _steps(self):
         return {
             **{"send": 12, "prepare": 4, "schedule": 4, "edit": 3, "hours_pass": 2},
             **{"die": 6, "kill": 2, "lose": 4, "end_backends": 2, "database_away": 1},
@@ -298,7 +289,7 @@ class Walk:
                 self.report.problems.append(f"{PEOPLE - entitled['paid']} people of a cycle have no payment")
 
 
-def walk(rounds, seed, cycles, calm=False, connections=None, workers=0, tell=lambda line: None):
+def walk(rounds, seed, cycles, connections=None, workers=0, tell=lambda line: None):
     """Walk ``rounds`` times, with the seeds ``seed``, ``seed + 1``, …; gives the reports.
 
     :param int workers: processes of the server; 0: one with threads. Two jobs run at once in any case.
@@ -307,7 +298,7 @@ def walk(rounds, seed, cycles, calm=False, connections=None, workers=0, tell=lam
     with Lab() as lab:
         server = lab.server(jobs=2, workers=workers)
         for number in range(rounds):
-            reports.append(Walk(lab, server, seed + number, cycles, calm, connections).run())
+            reports.append(Walk(lab, server, seed + number, cycles, connections).run())
             tell(reports[-1])
     return reports
 
@@ -347,13 +338,19 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=1, help="of the first round (1)")
     parser.add_argument("--cycles", type=int, default=5, help=f"of {PEOPLE} people each, in a round (5)")
     parser.add_argument(
-        "--calm", action="store_true", help="a lost answer in a hundred and one death a round, and no more"
+        "--calm",
+        action="store_true",
+        help="instead: a lost answer in a hundred and a death each minute, in real time: half an hour",
     )
+    parser.add_argument("--payments", type=int, default=3000, help="with --calm: how many (3000)")
     parser.add_argument("--connections", type=int, help="of each sender (1, 4 or 8, as the seed has it)")
     parser.add_argument("--workers", type=int, default=0, help="processes of the server (one with threads)")
     args = parser.parse_args(argv)
-    options = (args.calm, args.connections, args.workers)
-    reports = walk(args.rounds, args.seed, args.cycles, *options, tell=_say)
+    if args.calm:
+        problems = walk_calmly(args.payments, args.seed, tell=_say)
+        _say("; ".join(problems) or "ledger and database agree")
+        return int(bool(problems))
+    reports = walk(args.rounds, args.seed, args.cycles, args.connections, args.workers, tell=_say)
     _say(total(reports))
     return int(any(report.problems for report in reports))
 

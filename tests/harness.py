@@ -40,6 +40,8 @@ PATIENCE = 120
 APPLICATION = "lab"
 # How many people the program has.
 PEOPLE = 60
+# Seconds without an outcome after which nobody can be sending: more than the longest wait for a connection.
+QUIET = 20
 # What a client sees of a server that died.
 GONE = (OSError, http.client.HTTPException)
 _numbers = itertools.count(1)
@@ -76,7 +78,9 @@ def wait_until(condition, what, seconds=PATIENCE):
 
 
 class Configuration:
-    """What ODOO_RC says."""
+    """What ODOO_RC says; ``environment`` is what a process needs besides."""
+
+    environment = {}
 
     def __init__(self):
         self.path = os.environ["ODOO_RC"]
@@ -261,6 +265,14 @@ class Lab:
         )
         return cycle
 
+    def more_people(self, server, people):
+        """Have so many people in all, each with a phone number of its own."""
+        session, known = server.session("admin"), len(self.ids["people"])
+        for first in range(known, people, 500):
+            numbers = range(first, min(first + 500, people))
+            vals = [{"name": f"Person {n}", "is_registrant": True, "phone": f"+2547{n:08d}"} for n in numbers]
+            self.ids["people"] += session.create_all("res.partner", vals)
+
     def cron(self, server):
         """Run the addon's scheduled job now, as the scheduler's user."""
         server.session("admin").call("ir.actions.server", "run", [self.ids["cron_action"]])
@@ -370,6 +382,19 @@ class Lab:
             return not self.jobs("wait_dependencies", "pending", "enqueued", "started")
 
         wait_until(idle, "the queue is empty")
+
+    def wait_until_nobody_sends(self, cycle):
+        """Wait until no claim is left, or nothing has been recorded for a while: its sender has died."""
+        before, since = None, time.monotonic()
+
+        def quiet():
+            nonlocal before, since
+            states = self.states(cycle)
+            if states != before:
+                before, since = states, time.monotonic()
+            return "sending" not in states or time.monotonic() - since > QUIET
+
+        wait_until(quiet, "nobody sends any more")
 
     def come_to_rest(self, server, cycle):
         """With everything up again: let time pass, and click Send, until nothing changes any more.
@@ -488,7 +513,11 @@ class Server:
                     *("--http-interface", LOOPBACK, "--http-port", str(self.port), "--no-database-list"),
                     *("--workers", str(self._workers), "--max-cron-threads", "0", *self._options),
                 ],
-                env=environment(G2P_FAULTS=str(self.faults), ODOO_QUEUE_JOB_CHANNELS=channels),
+                env=environment(
+                    G2P_FAULTS=str(self.faults),
+                    ODOO_QUEUE_JOB_CHANNELS=channels,
+                    **self.lab.configuration.environment,
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -637,7 +666,8 @@ END_BACKENDS = f"SELECT pg_terminate_backend(pid) {BACKENDS}"
 WATCH_PAYMENTS = """
     DELETE FROM queue_job;
     CREATE TABLE lab_moves (
-        id serial, payment_id int, old varchar, new varchar, old_reference varchar, new_reference varchar
+        id serial, payment_id int, old varchar, new varchar, old_reference varchar, new_reference varchar,
+        moved timestamp DEFAULT clock_timestamp()
     );
     CREATE FUNCTION lab_note() RETURNS trigger AS $$
     BEGIN

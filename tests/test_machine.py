@@ -33,8 +33,10 @@ from .common import ProgramCase
 CLEAR = ("", "refuse", "not-allowed", "no-float", "token-expired")
 UNCLEAR = ("500-taken", "500-not-taken", "drop-taken", "drop-not-taken", "frozen-not-taken")
 LATER = ("pending", "fails-later")
-ANSWERS = st.sampled_from(CLEAR + UNCLEAR)
+ANSWERS = st.sampled_from(CLEAR + UNCLEAR + LATER)
 SOME = st.integers(0, 11)
+# What is refused: to settle what is in another state, to write by hand, to delete what was sent.
+FORBIDDEN = ("paid", "not_paid", "write_off", "status", "mpesa_state", "delete")
 # What OpenG2P's own fields say: state, status, whether it is final. Written once more, as in ``books``.
 TOLD = {
     "ready": {("issued", None, False)},
@@ -110,32 +112,35 @@ class PaymentMachine(RuleBasedStateMachine):
     # Senders
 
     @precondition(lambda self: self.anybody_in("ready"))
-    @rule(most=st.integers(1, 4))
-    def claim(self, most):
+    @rule(most=st.integers(1, 4), answers=st.lists(ANSWERS, max_size=2))
+    def claim(self, most, answers):
         self.env.flush_all()
-        self.senders.append(Sender(self.case.manager, self.payments().batch_id, most))
+        sender = Sender(self.case.manager, self.payments().batch_id, most)
+        self.senders.append(sender)
+        for item, answer in list(zip(sender.waiting, answers, strict=False)):
+            self.order_one(sender, item, answer)
 
-    @precondition(lambda self: self.of_senders("waiting"))
-    @rule(number=SOME, answer=ANSWERS)
-    def order(self, number, answer):
-        sender, item = self.any_of(self.of_senders("waiting"), number)
+    def order_one(self, sender, item, answer):
         with self.answering(item.order.payee, answer):
             safe = sender.lease.is_safe(item.token)
             sender.order(item)
         assert safe or not sender.answered[-1].state, "ordered without a lease"
 
-    @precondition(lambda self: self.of_senders("answered"))
-    @rule(number=SOME)
-    def record(self, number):
-        sender, outcome = self.any_of(self.of_senders("answered"), number)
-        sender.record(outcome)
+    @precondition(lambda self: self.of_senders("waiting") or self.of_senders("answered"))
+    @rule(number=SOME, answer=ANSWERS, order=st.booleans())
+    def work(self, number, answer, order):
+        """A sender records, or else orders or gives back."""
+        answered, waiting = self.of_senders("answered"), self.of_senders("waiting")
+        if answered and not (order and waiting):
+            sender, outcome = self.any_of(answered, number)
+            sender.record(outcome)
+        elif order:
+            self.order_one(*self.any_of(waiting, number), answer)
+        else:
+            sender, item = self.any_of(waiting, number)
+            sender.release(item)
 
-    @precondition(lambda self: self.of_senders("waiting"))
-    @rule(number=SOME)
-    def release(self, number):
-        sender, item = self.any_of(self.of_senders("waiting"), number)
-        sender.release(item)
-
+    @precondition(lambda self: self.anybody_in("sending"))
     @rule()
     def leases_run_out(self):
         for sender in self.senders:
@@ -143,33 +148,33 @@ class PaymentMachine(RuleBasedStateMachine):
         self.pass_time("mpesa_lease_until", "1 day")
         durably(self.env, expire_leases)
 
+    @precondition(lambda self: self.anybody_in("ready"))
     @rule(number=SOME, answer=ANSWERS)
     def send(self, number, answer):
-        payees = [payment.account_number for payment in self.payments()]
-        with self.answering(self.any_of(payees, number), answer):
-            self.case.send()
+        """One payment mostly, and now and then all that are ready."""
+        payment = self.any_of(self.payments("ready"), number)
+        with self.answering(payment.account_number, answer):
+            payment.send_payment() if number else self.case.send()
 
     @contextlib.contextmanager
     def answering(self, payee, answer):
-        if answer:
-            self.gateway.fault(payee, answer, count=1)
+        # Whoever cannot be asked later does not say later that it failed.
+        if answer and (self.honours or answer not in LATER):
+            self.gateway.fault(payee, answer, 0 if answer == "fails-later" else None, count=1)
         yield
         self.gateway.clear_faults()
 
     # The scheduled job, and time
 
-    @rule(number=SOME, answer=ANSWERS, later=st.sampled_from(("", *LATER)), hours=st.booleans())
-    def schedule(self, number, answer, later, hours):
+    @precondition(lambda self: self.anybody_in("accepted", "doubt"))
+    @rule(number=SOME, answer=ANSWERS, hours=st.booleans())
+    def schedule(self, number, answer, hours):
         if hours:
             self.pass_time("mpesa_sent_at", "1 hour")
         self.pass_time("mpesa_next_check", "2 days")
-        with self.answering(self.any_of(self.payments(), number).account_number, answer or later):
+        asked = self.payments("doubt") or self.payments("accepted")
+        with self.answering(self.any_of(asked, number).account_number, answer):
             self.case.run_cron()
-
-    @rule()
-    def days_pass(self):
-        self.pass_time("mpesa_first_sent_at", "8 days")
-        self.pass_time("mpesa_sent_at", "8 days")
 
     def pass_time(self, column, interval):
         self.env.flush_all()
@@ -178,48 +183,58 @@ class PaymentMachine(RuleBasedStateMachine):
 
     # People
 
-    @rule()
-    def prepare(self):
-        self.case.prepare()
-
     @precondition(lambda self: self.anybody_in("doubt"))
     @rule(number=SOME)
     def settle(self, number):
         """As the gateway's records say."""
         self.pass_time("mpesa_sent_at", "1 hour")
         payment = self.any_of(self.payments("doubt"), number)
+        if self.is_pending(payment):
+            return
         evidence = {"outcome": "not_paid", "reason": "Not on the statement"}
         if self.is_on_the_statement(payment):
             evidence = {"outcome": "paid", "receipt": str(uuid4()), "paid_on": fields.Datetime.now()}
         self.settle_by_hand(payment, **evidence)
 
-    @precondition(lambda self: self.anybody_in("ready"))
-    @rule(number=SOME)
-    def write_off(self, number):
-        payment = self.any_of(self.payments("ready"), number)
-        self.settle_by_hand(payment, outcome="write_off", reason="Moved away")
-
-    @rule(number=SOME, outcome=st.sampled_from(("paid", "not_paid", "write_off")))
-    def settle_what_is_not_to_be_settled(self, number, outcome):
-        right = "ready" if outcome == "write_off" else "doubt"
+    @rule(number=SOME, act=st.sampled_from(("prepare", "prepare", "write off", "days", *FORBIDDEN)))
+    def do_other_things(self, number, act):
         payment = self.any_of(self.payments(), number)
-        if payment.mpesa_state != right:
+        if act == "prepare":
+            self.prepare(payment.partner_id)
+        elif act == "days":
+            self.pass_time("mpesa_first_sent_at", "8 days")
+            self.pass_time("mpesa_sent_at", "8 days")
+        elif act == "write off" and payment.mpesa_state == "ready":
+            self.settle_by_hand(payment, outcome="write_off", reason="Moved away")
+        elif act in FORBIDDEN:
+            self.do_what_nobody_may(payment, act)
+
+    def prepare(self, person):
+        own = self.payments().filtered(lambda payment: payment.partner_id == person)
+        if set(own.mapped("mpesa_state")) == {"paid"}:
+            own[0].entitlement_id.copy({"state": "approved"})
+        self.case.prepare()
+
+    def do_what_nobody_may(self, payment, act):
+        state = payment.mpesa_state
+        if act == "delete":
+            refused, do = bool(payment.mpesa_reference), payment.unlink
+        elif act in ("status", "mpesa_state"):
+            refused, do = True, lambda: payment.write({act: "paid"})
+        else:
             evidence = {"reason": "I know", "receipt": str(uuid4()), "paid_on": fields.Datetime.now()}
-            self.assert_refused(lambda: self.settle_by_hand(payment, outcome=outcome, **evidence))
-
-    @rule(number=SOME, vals=st.sampled_from(({"status": "paid"}, {"state": "sent"}, {"mpesa_state": "paid"})))
-    def write_by_hand(self, number, vals):
-        self.assert_refused(lambda: self.any_of(self.payments(), number).write(vals))
-
-    @rule(number=SOME)
-    def delete(self, number):
-        payment = self.any_of(self.payments(), number)
-        if payment.mpesa_reference:
-            self.assert_refused(payment.unlink)
+            refused = state != ("ready" if act == "write_off" else "doubt")
+            do = lambda: self.settle_by_hand(payment, outcome=act, **evidence)  # noqa: E731
+        if refused:
+            self.assert_refused(do)
 
     def assert_refused(self, act):
         with self.case.assertRaises(UserError), self.env.cr.savepoint():
             act()
+
+    def is_pending(self, payment):
+        entries = self.gateway.ledger()["entries"]
+        return any((e["payee"], e["state"]) == (payment.account_number, "pending") for e in entries)
 
     def is_on_the_statement(self, payment):
         paid = self.gateway.ledger()["paid"].get(payment.account_number, 0)
@@ -294,7 +309,7 @@ class PaymentMachine(RuleBasedStateMachine):
 
 class TestMachine(ProgramCase):
     PEOPLE = 4
-    EXAMPLES, STEPS = 8, 25
+    EXAMPLES, STEPS = 15, 20
 
     @classmethod
     def setUpClass(cls):

@@ -11,6 +11,7 @@ import time
 
 from odoo.tests import BaseCase, tagged
 
+from .cluster import Cluster
 from .common import phone
 from .harness import GONE, PATIENCE, PEOPLE, Lab, load_dev, wait_until
 
@@ -49,11 +50,15 @@ class ProcessCase(BaseCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.lab = Lab().start()
+        cls.lab = cls.make_lab().start()
         cls.addClassCleanup(cls.lab.stop)
         cls.gateway = cls.lab.gateway
         cls.server = cls.lab.server(**cls.SERVER)
         cls.rpc_error = load_dev("demo_rpc").RpcError
+
+    @classmethod
+    def make_lab(cls):
+        return Lab()
 
     def setUp(self):
         super().setUp()
@@ -492,7 +497,7 @@ class TestJobs(ProcessCase):
 class TestTimeLimit(ProcessCase):
     """Workers that are killed for taking too long, by the server itself."""
 
-    SERVER = {"options": ("--limit-time-real", "5"), "workers": 3, "jobs": 1}
+    SERVER = {"options": ("--limit-time-real", "8"), "workers": 3, "jobs": 1}
 
     def test_14_click_takes_longer_than_a_worker_may(self):
         self.prepared(IN_CLICK)
@@ -510,7 +515,8 @@ class TestTimeLimit(ProcessCase):
         self._send_the_rest()
 
     def _take_long(self):
-        self.lab.set_manager(api_timeout=10)
+        # Not the click that only queues the job: it would ask for the float.
+        self.lab.set_manager(balance_endpoint_url=None)
         self.gateway.settings(latency_ms=2000)
 
     def _killed(self):
@@ -521,3 +527,48 @@ class TestTimeLimit(ProcessCase):
         self.assertLess(self.states().get("paid", 0), self.people)
         self.come_to_rest()
         self.assert_paid_or_in_doubt(claimed)
+
+
+class TestDatabaseRestart(ProcessCase):
+    """PostgreSQL itself crashes and recovers while payments are on their way."""
+
+    SERVER = {"workers": 4, "jobs": 2}
+
+    @classmethod
+    def make_lab(cls):
+        cls.cluster = Cluster()
+        cls.addClassCleanup(cls.cluster.stop)
+        return Lab(configuration=cls.cluster.start())
+
+    def test_postgres_restarted_within_a_click(self):
+        for point in ("claim-committing", "order-written", "order-answered", "outcome-committing"):
+            with self.subTest(point):
+                self.prepared(IN_CLICK)
+                with self.server.stopped_at(point, 2) as arrive:
+                    click = self.send_in_background()
+                    arrive()
+                    self.cluster.restart()
+                # The request's own connection is lost, too, and the person may be told so.
+                click.exception(PATIENCE)
+                self.assert_agrees()
+                self._start_odoo_anew()
+                self.come_to_rest()
+                self.assert_paid_once()
+
+    def test_postgres_restarted_while_jobs_send(self):
+        self.begin_again(PEOPLE)
+        self.lab.execute("UPDATE g2p_payment_batch_tag SET max_batch_size = 20")
+        self.server.prepare(self.cycle)
+        self.gateway.settings(latency_ms=100)
+        self.server.send(self.cycle)
+        for paid in (5, 30):
+            wait_until(lambda paid=paid: self.gateway.ledger()["count"] >= paid, f"{paid} are paid")
+            self.cluster.restart()
+        self.lab.wait_until_nobody_sends(self.cycle)
+        self._start_odoo_anew()
+        self.come_to_rest()
+        self.assert_paid_once()
+
+    def _start_odoo_anew(self):
+        """Each of its processes has a dead connection yet, and says so once; the job runner may have gone."""
+        self.server.restart()
