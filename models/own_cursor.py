@@ -94,7 +94,7 @@ class OwnCursor:
             # For the connection, until it is given back.
             cr.execute("SET lock_timeout = %s", [LOCK_TIMEOUT])
             if isinstance(cr, Cursor):
-                cr.commit()
+                self._own.cr.commit()
         except BaseException:
             self.close()
             raise
