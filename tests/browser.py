@@ -25,7 +25,11 @@ except ImportError:
 
 # Seconds for what should take moments, on a busy machine.
 PATIENCE = 60
-SCREENSHOTS = Path(os.environ.get("G2P_DEV_DIR", ROOT / ".dev")) / "screenshots"
+# Parts of Odoo's own web client inside our pages.
+ODOOS_OWN = (".o_notebook_headers", ".o_field_selection")
+DEV = Path(os.environ.get("G2P_DEV_DIR", ROOT / ".dev"))
+SCREENSHOTS = DEV / "screenshots"
+AXE = DEV / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 
 # In the page: what a person can see and click, by its text or its name.
 FIND = """
@@ -269,6 +273,18 @@ class Browser:
     def text(self, selector="body"):
         """What stands there."""
         return self.js(f"(document.querySelector({json.dumps(selector)}) || document.body).innerText") or ""
+
+    def barriers(self, *selectors):
+        """What axe-core finds wrong inside these elements, by WCAG 2 A and AA: a list of sentences."""
+        self.js(AXE.read_text())
+        found = self.js(
+            f"axe.run({{include: {json.dumps([[selector] for selector in selectors])},"
+            f" exclude: {json.dumps([[part] for part in ODOOS_OWN])}}},"
+            " {runOnly: ['wcag2a', 'wcag2aa']})"
+            ".then((result) => result.violations.flatMap((violation) => violation.nodes.map((node) =>"
+            " violation.id + ': ' + node.html + ' ' + node.failureSummary)))"
+        )
+        return found or []
 
     def picture(self, name):
         """Keep a screenshot. Gives its path."""

@@ -26,6 +26,8 @@ def fill(env, people):
         "manager": const.PROGRAM_MANAGER,
         "manager2": const.PROGRAM_MANAGER,
         "finance": const.FINANCE,
+        "validator": "g2p_programs.g2p_program_validator",
+        "registrar": "g2p_registry_base.group_g2p_registrar",
     }
     for login, group in groups.items():
         new_test_user(env, login, groups=f"base.group_user,{group}", password=PASSWORD)

@@ -38,11 +38,15 @@ class BrowserCase(BaseCase):
 
     def setUp(self):
         super().setUp()
+        self.begin_again()
+        self.browser.errors.clear()
+
+    def begin_again(self):
+        """A gateway that is well and knows nothing, and a manager in test mode."""
         self.lab.forget()
         self.gateway.settings(latency_ms=0, settle_seconds=0, float=1_000_000)
         self.lab.set_manager(api_timeout=10, mpesa_hold_until=None, mode="test", max_connections=4)
         self.lab.set_profile(False)
-        self.browser.errors.clear()
 
     def tearDown(self):
         errors = [error for error in self.browser.errors if not any(part in error for part in NOT_OURS)]
@@ -304,3 +308,40 @@ class TestSettle(BrowserCase):
                 "g2p.payment.mpesa.settle.wizard", {"outcome": "not_paid", "reason": "x"}
             )
         self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 3})
+
+
+class TestBarriers(BrowserCase):
+    """What is ours can be used with a keyboard and a screen reader, as far as axe-core can tell."""
+
+    NAME = "6-barriers"
+    maxDiff = None
+
+    # Of Odoo 17.0: the colours of its alerts, and its dialogue's way to scroll.
+    IN_17 = ("color-contrast", "scrollable-region-focusable")
+
+    def barriers(self, *selectors):
+        found = self.browser.barriers(*selectors)
+        return [barrier for barrier in found if SERIES != "17" or not barrier.startswith(self.IN_17)]
+
+    def test_our_pages(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 4)
+        self.gateway.fault(phone(1), "500-taken")
+        self.gateway.fault(phone(2), "refuse")
+        self.log_in("manager")
+        self.server.prepare(cycle)
+        self.open_cycle(cycle)
+        browser.button("send_payment")
+        browser.see(".modal", "Test mode")
+        self.assertEqual(self.barriers(".modal .modal-content"), [])
+        browser.click(".modal button[name='action_send']")
+        browser.see(".o_g2p_mpesa_progress", "3 of 4")
+        self.assertEqual(self.barriers(".o_g2p_mpesa_progress", ".o_form_view .alert"), [])
+        self.open_batch(cycle)
+        self.assertEqual(self.barriers(".o_g2p_mpesa_progress", ".o_form_view .alert"), [])
+        gateway = self.lab.ids["manager"]
+        browser.open(MANAGER, gateway, self.admin.ref("g2p_payment_simple_mpesa.action_manager"))
+        for page in ("Gateway", "Payee", "Limits & speed", "Batches", "History"):
+            browser.click(".o_notebook .nav-link", page)
+            self.assertEqual(self.barriers(".o_form_view .o_form_sheet"), [], page)
+        browser.picture("manager")
