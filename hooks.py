@@ -1,7 +1,5 @@
 """What Odoo calls when the addon goes."""
 
-from .models.module import refuse_to_go
-
 MANAGER = "g2p.program.payment.manager.mpesa"
 
 
@@ -14,7 +12,7 @@ def uninstall_hook(env):
     :raise UserError: a payment is sending, accepted or in doubt.
     """
     env.cr.execute("LOCK TABLE g2p_payment IN SHARE ROW EXCLUSIVE MODE")
-    refuse_to_go(env)
+    env["ir.module.module"]._mpesa_refuse_to_go()
     # A reference to a model that is gone breaks the program that has it; without one, it says so.
     env["g2p.program.payment.manager"].search([("manager_ref_id", "=like", f"{MANAGER},%")]).unlink()
     # Batches have no activities of their own any more.

@@ -15,18 +15,18 @@ class Module(models.Model):
         :raise UserError: how many payments there are, and what to do.
         """
         if MODULE in (self | self.downstream_dependencies()).mapped("name"):
-            refuse_to_go(self.env)
+            self._mpesa_refuse_to_go()
         return super().button_uninstall()
 
-
-def refuse_to_go(env):
-    """Raise a UserError if a payment is sending, accepted or in doubt: only this addon knows of it."""
-    # A transaction of its own, to see what others have committed since this one began.
-    with env.registry.cursor() as cr:
-        cr.execute("SELECT mpesa_state, count(*) FROM g2p_payment GROUP BY mpesa_state")
-        counts = dict(cr.fetchall())
-    open_states = (const.SENDING, const.ACCEPTED, const.DOUBT)
-    if any(counts.get(state) for state in open_states):
+    def _mpesa_refuse_to_go(self):
+        """Raise a UserError if a payment is sending, accepted or in doubt: only this addon knows of it."""
+        # A transaction of its own, to see what others have committed since this one began.
+        with self.env.registry.cursor() as cr:
+            cr.execute("SELECT mpesa_state, count(*) FROM g2p_payment GROUP BY mpesa_state")
+            counts = dict(cr.fetchall())
+        open_states = (const.SENDING, const.ACCEPTED, const.DOUBT)
+        if not any(counts.get(state) for state in open_states):
+            return
         raise UserError(
             _(
                 "M-Pesa payments cannot be uninstalled now: %(sending)s payments are being sent, %(accepted)s"

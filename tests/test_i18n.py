@@ -1,0 +1,90 @@
+"""What people read, in their own languages."""
+
+import ast
+
+from odoo import release
+from odoo.tests import BaseCase, TransactionCase
+
+from ..models import const
+from .common import ROOT, ProgramCase
+from .harness import load_dev
+
+translations = load_dev("translations")
+SCOPES = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.SetComp)
+
+
+class TestFiles(BaseCase):
+    """The .po files, on any Odoo."""
+
+    def test_every_language_is_complete(self):
+        paths = translations.languages()
+        self.assertLessEqual({"fr", "pt", "sw"}, {path.stem for path in paths})
+        for path in paths:
+            with self.subTest(path.name):
+                self.assertEqual(translations.problems(path), [])
+
+    def test_odoo_finds_the_language_of_whom_it_speaks_to(self):
+        for folder in ("models", "wizards", "controllers"):
+            for path in sorted((ROOT / folder).rglob("*.py")):
+                strangers = list(blind_calls(ast.parse(path.read_text(encoding="utf-8"))))
+                self.assertEqual(strangers, [], f"{path.name}: _() where no self is in sight")
+
+
+def blind_calls(node, scope=None):
+    """The lines of a syntax tree where ``_()`` cannot see a ``self``, from whose env it takes the language."""
+    if isinstance(node, SCOPES):
+        scope = node
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+        names = {getattr(part, "id", getattr(part, "arg", None)) for part in ast.walk(scope)} if scope else ()
+        if "self" not in names:
+            yield node.lineno
+    for child in ast.iter_child_nodes(node):
+        yield from blind_calls(child, scope)
+
+
+class TestExport(TransactionCase):
+    def test_the_template_is_what_the_addon_says(self):
+        if release.version_info[0] < 19:
+            self.skipTest("OpenG2P's own views differ, and the exporter is that of Odoo 19")
+        exported = {entry.msgid for entry in translations.polib.pofile(translations.export(self.env))}
+        template = {entry.msgid for entry in translations.polib.pofile(str(translations.TEMPLATE))}
+        hint = "run dev/i18n, and translate what is new"
+        self.assertEqual(sorted(exported - template), [], f"not in the .pot: {hint}")
+        self.assertEqual(sorted(template - exported), [], f"said no more: {hint}")
+
+
+class TestFrench(ProgramCase):
+    """One string of each kind, as a person with another language gets it."""
+
+    PEOPLE = 2
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.env["res.lang"]._activate_lang("fr_FR")
+        module = cls.env["ir.module.module"].search([("name", "=", translations.ADDON)])
+        module._update_translations(["fr_FR"])
+        french = next(path for path in translations.languages() if path.stem == "fr")
+        cls.said = {entry.msgid: entry.msgstr for entry in translations.polib.pofile(str(french))}
+
+    def expect(self, english, got):
+        self.assertNotEqual(self.said[english], english)
+        self.assertEqual(got, self.said[english])
+
+    def test_a_notification(self):
+        action = self.manager.with_context(lang="fr_FR").action_test_connection()
+        sentence = self.said[
+            "The gateway accepts user name and password, and the float is %s. No money was moved."
+        ]
+        self.assertTrue(action["params"]["message"].startswith(sentence.partition("%s")[0]))
+
+    def test_the_label_of_a_state_and_the_sentence_of_a_reason(self):
+        payments = self.env["g2p.payment"].with_context(lang="fr_FR")
+        fields = payments.fields_get(["mpesa_state", "mpesa_reason"], ["selection"])
+        self.expect("In doubt", dict(fields["mpesa_state"]["selection"])[const.DOUBT])
+        self.expect(dict(const.REASONS)["float"], dict(fields["mpesa_reason"]["selection"])["float"])
+
+    def test_a_sentence_of_a_view(self):
+        view = self.env["g2p.payment.mpesa.send.wizard"].with_context(lang="fr_FR").get_view(view_type="form")
+        self.assertIn(self.said["The float is too small."], view["arch"])
+        self.assertNotIn("The float is too small.", view["arch"])
