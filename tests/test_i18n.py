@@ -31,7 +31,7 @@ class TestFiles(BaseCase):
 
 
 def blind_calls(node, scope=None):
-    """The lines of a syntax tree where ``_()`` cannot see a ``self``, from whose env it takes the language."""
+    """The lines of a syntax tree where ``_()`` sees no ``self``, from whose env it takes the language."""
     if isinstance(node, SCOPES):
         scope = node
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
@@ -86,5 +86,5 @@ class TestFrench(ProgramCase):
 
     def test_a_sentence_of_a_view(self):
         view = self.env["g2p.payment.mpesa.send.wizard"].with_context(lang="fr_FR").get_view(view_type="form")
-        self.assertIn(self.said["The float is too small."], view["arch"])
-        self.assertNotIn("The float is too small.", view["arch"])
+        self.assertIn(self.said["Nothing is ready to be sent"], view["arch"])
+        self.assertNotIn("Nothing is ready to be sent", view["arch"])
