@@ -22,7 +22,7 @@ PLURALS = {"fr": "nplurals=2; plural=(n > 1);"}
 TECHNICAL = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+")
 PLACEHOLDER = re.compile(r"%%|%(?:\(\w+\))?[-+ #0]*\d*(?:\.\d+)?[sdifr]")
 TAG = re.compile(r"</?\w+[^>]*>")
-# What Odoo prints as it stands, in any language.
+# Marks that a sentence has at its end in every language.
 ENDS = (".", "?", "!", ":", "…")
 
 
@@ -38,7 +38,7 @@ def export(env):
     PoFileWriter(buffer, None).write_rows(_reader(env))
     template = polib.pofile(buffer.getvalue().decode())
     _put_header(template, "")
-    return f"{template}\n"
+    return str(template)
 
 
 def _reader(env):
@@ -117,7 +117,7 @@ def merge(template, path):
             entry.flags += [flag for flag in old.flags if flag not in entry.flags]
         merged.append(entry)
     _put_header(merged, path.stem)
-    path.write_text(f"{merged}\n", encoding="utf-8")
+    path.write_text(str(merged), encoding="utf-8")
 
 
 def problems(path):
