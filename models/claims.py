@@ -86,7 +86,8 @@ class Claims:
 
     def anything_ready(self, untried=False):
         """Whether something could be sent; with ``untried``, something that nothing is known against."""
-        with self._own.transaction() as own:
+
+        def look(own):
             own.cr.execute(
                 "SELECT 1 FROM g2p_payment WHERE batch_id = ANY(%s) AND mpesa_state = 'ready'"
                 " AND mpesa_manager_id = %s AND (%s::int4[] IS NULL OR id = ANY(%s))"
@@ -94,6 +95,8 @@ class Claims:
                 [self.batch_ids, self._manager_id, self.payment_ids, self.payment_ids, untried],
             )
             return bool(own.cr.fetchone())
+
+        return self._own.durably(look)
 
     # Claim
 

@@ -24,7 +24,7 @@ from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
 from .claims import Claims, Outcome
 from .lease import Lease, lease_seconds
-from .own_cursor import durably, own_transaction
+from .own_cursor import durably
 from .pace import Pace
 
 _logger = logging.getLogger(__name__)
@@ -145,10 +145,13 @@ class Dispatch:
 
     def _is_left_in_peace(self):
         """After several failures in a row nobody asks the gateway for a while, but a person who clicks."""
-        with own_transaction(self.env) as own:
+
+        def look(own):
             manager = self.manager.with_env(own)
             if manager.mpesa_hold_until and manager.mpesa_hold_until > own.cr.now():
                 self._stop(manager.mpesa_hold_reason, "")
+
+        durably(self.env, look)
         return bool(self.result.stopped)
 
     def _log_in(self, client):

@@ -7,7 +7,7 @@ from ..gateway.errors import GatewayError
 from . import const
 from .dispatch import PASSES, Dispatch
 from .notify import notification
-from .own_cursor import durably, own_transaction
+from .own_cursor import durably
 from .payment import NOW, check_access
 
 # A web request sends at most so many payments, and begins none after so many seconds.
@@ -226,12 +226,18 @@ class MpesaSend(models.AbstractModel):
         """Add to a notification how many payments are those of a manager that was the program's before."""
         domain = [("batch_id", "in", batches.ids), ("mpesa_state", "=", const.READY)]
         other = [*domain, ("mpesa_manager_id", "!=", self.id)]
-        for manager, count in self.env["g2p.payment"]._read_group(other, ["mpesa_manager_id"], ["__count"]):
+
+        def look(own):
+            groups = own["g2p.payment"]._read_group(other, ["mpesa_manager_id"], ["__count"])
+            return [(manager.name, count) for manager, count in groups]
+
+        # Money has moved by now: the caller's connection may be lost, and nobody shall be made to click again.
+        for name, count in durably(self.env, look):
             words = _(
                 "%(count)s payments are those of the manager %(name)s, and are sent by it alone: send each by"
                 " its own button, or have it written off and prepare again.",
                 count=count,
-                name=manager.sudo().name,
+                name=name,
             )
             if "message" in action.get("params", ()):
                 action["params"].update(
@@ -241,8 +247,9 @@ class MpesaSend(models.AbstractModel):
 
     def _outcome_notification(self, batches, result):
         # The caller's transaction sees what there was before it was sent.
-        with own_transaction(self.env) as own:
-            return self.with_env(own)._describe_outcome(batches.with_env(own), result)
+        return durably(
+            self.env, lambda own: self.with_env(own)._describe_outcome(batches.with_env(own), result)
+        )
 
     def _describe_outcome(self, batches, result):
         totals = self._totals(batches)
