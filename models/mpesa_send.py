@@ -231,7 +231,7 @@ class MpesaSend(models.AbstractModel):
             groups = own["g2p.payment"]._read_group(other, ["mpesa_manager_id"], ["__count"])
             return [(manager.name, count) for manager, count in groups]
 
-        # Money has moved by now: the caller's connection may be lost, and nobody shall be made to click again.
+        # Money has moved by now, so a connection that is lost shall make nobody click again.
         for name, count in durably(self.env, look):
             words = _(
                 "%(count)s payments are those of the manager %(name)s, and are sent by it alone: send each by"
