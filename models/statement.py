@@ -297,6 +297,8 @@ class Statement(models.Model):
         if not count:
             raise UserError(_("There is no line below the headings."))
         self.line_count = count
+        # Of rows that are new PostgreSQL knows nothing, and would compare each with each.
+        self.env.cr.execute("ANALYZE g2p_payment_mpesa_statement_line")
 
     def _insert(self, rows):
         names = ("number", "kind", "reference", "receipt", "linked", "payee", "amount", "moment", "words")

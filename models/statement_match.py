@@ -92,12 +92,12 @@ def _match_by_payee(statement, values):
     cr = statement.env.cr
     cr.execute(
         """
-        SELECT id, payee, amount, moment FROM g2p_payment_mpesa_statement_line l
-         WHERE statement_id = %(statement)s AND kind = 'payment' AND payment_id IS NULL
-           AND payee IS NOT NULL AND moment IS NOT NULL AND NOT EXISTS (
-               SELECT FROM g2p_payment_mpesa_statement_line o
-                WHERE o.statement_id = l.statement_id AND o.receipt = l.receipt AND o.id < l.id
-                  AND o.kind = 'payment' AND o.amount = l.amount)
+        SELECT id, payee, amount, moment FROM (
+            SELECT *, row_number() OVER (PARTITION BY receipt, amount ORDER BY id) AS n
+              FROM g2p_payment_mpesa_statement_line
+             WHERE statement_id = %(statement)s AND kind = 'payment'
+        ) l
+         WHERE payment_id IS NULL AND payee IS NOT NULL AND moment IS NOT NULL AND (n = 1 OR receipt IS NULL)
          ORDER BY moment, id
         """,
         values,
