@@ -20,10 +20,7 @@ class Module(models.Model):
 
     def _mpesa_refuse_to_go(self):
         """Raise a UserError if a payment is sending, accepted or in doubt: only this addon knows of it."""
-        # A transaction of its own, to see what others have committed since this one began.
-        with self.env.registry.cursor() as cr:
-            cr.execute("SELECT mpesa_state, count(*) FROM g2p_payment GROUP BY mpesa_state")
-            counts = dict(cr.fetchall())
+        counts = self._mpesa_counts()
         open_states = (const.SENDING, const.ACCEPTED, const.DOUBT)
         if not any(counts.get(state) for state in open_states):
             return
@@ -36,3 +33,12 @@ class Module(models.Model):
                 **{state: counts.get(state, 0) for state in open_states},
             )
         )
+
+    def _mpesa_counts(self):
+        """How many payments there are in each state, with what others have committed since we began.
+
+        Apart from where it is told: Odoo 19 reads the language by the first cursor that it finds there.
+        """
+        with self.env.registry.cursor() as cr:
+            cr.execute("SELECT mpesa_state, count(*) FROM g2p_payment GROUP BY mpesa_state")
+            return dict(cr.fetchall())
