@@ -102,8 +102,9 @@ class Dispatch:
         # Futures of requests that are answered, and what of them the dispatching thread has seen.
         self._answered = queue.SimpleQueue()
         self._done = []
-        # How long a request takes by now; at first a slow gateway is supposed.
+        # How long a request takes by now; before the first, a slow gateway is supposed.
         self._seconds = 1.0
+        self._is_first = True
         self._pace = Pace(manager)
         # When each payment may go out, by its id; and when any, by what the gateway asks for.
         self._turns = {}
@@ -348,7 +349,8 @@ class Dispatch:
     def _note(self, contact):
         """Keep a contact with the gateway until it is written together with what came of it."""
         row = self.env["g2p.payment.mpesa.attempt"]._row(contact) | {"manager_id": self._manager_id}
-        self._seconds += (contact.seconds - self._seconds) / 8
+        self._seconds += (contact.seconds - self._seconds) / (1 if self._is_first else 8)
+        self._is_first = False
         item = self._by_reference.get(contact.reference)
         if item:
             row |= {

@@ -6,6 +6,9 @@ from odoo import fields, models
 
 from .payment import NOW
 
+# Seconds between looks whether another sender was asked for a pause.
+ASK_EVERY = 1
+
 
 class MpesaPace(models.Model):
     """The moment before which no further request is made; a row for each manager.
@@ -42,11 +45,16 @@ class Pace:
     def __init__(self, manager):
         self._manager_id = manager.id
         self._rate = manager.max_requests_per_second
+        self._ask_at = 0.0
 
     @property
     def most_at_once(self):
         """How many moments to take at a time at the most: those of a second."""
         return max(1, int(self._rate)) if self._rate > 0 else float("inf")
+
+    def is_to_be_asked(self):
+        """Whether to reserve the next moments: always where there is a rate, or else once a second."""
+        return self._rate > 0 or time.monotonic() >= self._ask_at
 
     def reserve(self, own, number):
         """Take the next moments.
@@ -57,6 +65,7 @@ class Pace:
         if not number:
             return []
         seconds = self._take(own, number) if self._rate > 0 else self._put_off_for(own)
+        self._ask_at = time.monotonic() + ASK_EVERY
         begin, step = time.monotonic() + max(0, seconds), 1 / self._rate if self._rate > 0 else 0
         return [begin + place * step for place in range(number)]
 
