@@ -26,11 +26,13 @@ AS_IT_IS = "concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amoun
 MOVE_GUARDS = {
     # Only what this claim holds, or held.
     "claim": "p.mpesa_claim = v.claim",
-    # Only what is as it was looked up, and while no other payment to this payee is on its way.
+    # Only what is as it was looked up, and while no other payment to this payee is on its way. OFFSET has
+    # PostgreSQL look for that one payee, rather than join all that is on its way.
     "looked_up": f"""(v.looked_up IS NULL OR v.looked_up = (
             SELECT {AS_IT_IS} FROM g2p_entitlement e WHERE e.id = p.entitlement_id))
         AND NOT EXISTS (SELECT 1 FROM g2p_payment busy WHERE busy.mpesa_state = 'sending'
-            AND busy.mpesa_manager_id = p.mpesa_manager_id AND busy.account_number = v.account_number)""",
+            AND busy.mpesa_manager_id = p.mpesa_manager_id AND busy.account_number = v.account_number
+            OFFSET 0)""",
 }
 # Payments that block another one for the same entitlement.
 NOT_FAILED = ["|", ("status", "=", False), ("status", "!=", "failed")]
