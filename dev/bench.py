@@ -90,9 +90,25 @@ class Bench:
 
     # Databases and processes
 
+    def _with_others(self, measure):
+        """Figures of ``measure()``, with what the gateway and PostgreSQL used of the processors meanwhile."""
+        before = self._others_cpu()
+        figures = measure()
+        used = [after - begin for after, begin in zip(self._others_cpu(), before, strict=True)]
+        return figures | {"cpu_gateway": used[0], "cpu_database": used[1]}
+
+    def _others_cpu(self):
+        children = [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat")]
+        children = [pid for pid in children if _stat(pid)[1:2] == [str(self._postmaster)]]
+        # What has ended is counted by its parent.
+        database = _cpu_of([self._postmaster], places=4) + _cpu_of(children)
+        return _cpu_of([self.gateway.pid]), database
+
     def _set_out(self):
         self.database = self._database("bench", os.environ["G2P_TEMPLATE_DB"])
         self.worker = Process(DEV / "bench_worker.py", self.database, self.rc)
+        backend = self.worker("sql", query="SELECT pg_backend_pid()")["rows"][0][0]
+        self._postmaster = int(_stat(backend)[1])
         self.others = []
         self.floors = []
         self._version = subprocess.run(
@@ -286,17 +302,21 @@ class Bench:
         self.gateway.settings(latency_ms=latency)
         at = time.monotonic() + 0.7
         floors = self._more_floors(workers)
-        for floor in floors:
-            self.payee += number
-            floor.begin(
-                login=self.gateway.urls["login"],
-                deposit=self.gateway.urls["deposit"],
-                first=self.payee,
-                number=number,
-                connections=connections,
-                at=at,
-            )
-        return _together([floor.end() for floor in floors])
+
+        def order():
+            for floor in floors:
+                self.payee += number
+                floor.begin(
+                    login=self.gateway.urls["login"],
+                    deposit=self.gateway.urls["deposit"],
+                    first=self.payee,
+                    number=number,
+                    connections=connections,
+                    at=at,
+                )
+            return _together([floor.end() for floor in floors])
+
+        return self._with_others(order)
 
     def _send_once(self, latency, connections, workers, number):
         self.gateway.settings(latency_ms=latency)
@@ -305,9 +325,13 @@ class Bench:
         before = self._paid()
         at = time.monotonic() + 0.7
         processes = self._more_workers(workers)
-        for process, its in zip(processes, batches, strict=True):
-            process.begin(do="send", manager=self.ids["manager"], batches=its, at=at, most=number)
-        figures = _together([process.end() for process in processes])
+
+        def send():
+            for process, its in zip(processes, batches, strict=True):
+                process.begin(do="send", manager=self.ids["manager"], batches=its, at=at, most=number)
+            return _together([process.end() for process in processes])
+
+        figures = self._with_others(send)
         if self._paid() - before != figures["payments"] or figures["payments"] != number * workers:
             raise SystemExit(f"bench: the ledger has {self._paid() - before} payments, and not {figures}")
         return figures
@@ -483,6 +507,9 @@ class Bench:
                 f"   [cpu {1000 * middle['cpu'] / number:.2f} ms, {middle['statements'] / number:.2f} SQL,"
                 f" {middle['commits'] / number:.3f} commits, {middle['memory'] / 1e6:.0f} MB]"
             )
+        if "cpu_gateway" in middle:
+            others = (f"{name} {1000 * middle['cpu_' + name] / number:.2f}" for name in ("gateway", "database"))
+            note += f" [cpu of {', '.join(others)} ms]"
         label = " ".join(f"{name} {value}" for name, value in options.items())
         self._say(f"  {what:24} {label:38} {median:9.2f} ({min(values):.2f} to {max(values):.2f}) {note}")
         self.results.append(result)
@@ -494,6 +521,19 @@ class Bench:
         path = Path(os.environ["G2P_DEV_DIR"]) / "bench.json"
         heading = {"odoo": self._version, "python": platform.python_version(), "processors": os.cpu_count()}
         path.write_text(json.dumps({**heading, "results": self.results}, indent=1) + "\n")
+
+
+def _stat(pid):
+    """The kernel's figures of a process, from its state on; empty if it is no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _cpu_of(pids, places=2):
+    """Seconds of the processors: user and system, and with 4 places those of ended children too."""
+    return sum(int(ticks) for pid in pids for ticks in _stat(pid)[11 : 11 + places]) / os.sysconf("SC_CLK_TCK")
 
 
 def _each(run):
