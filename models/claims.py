@@ -109,24 +109,28 @@ class Claims:
         self._planned.clear()
         self._is_last = True
 
-    def claim(self, most, hold):
-        """Claim the next payments, in a transaction that is committed when this returns.
+    def record_and_claim(self, outcomes, journal_rows, most, hold):
+        """Record what became of payments, and claim the next ones. Committed when this returns.
 
+        In one transaction, since each exchange with PostgreSQL takes as long as a request to a fast gateway.
+
+        :param outcomes: and ``journal_rows``, as for :meth:`record`; both may be empty.
         :param hold: called with the claim's token before it is made.
-        :return: the claimed; none where somebody else has them, or ``at_end``.
+        :return: what :meth:`record` does, and the claimed; none of them where somebody else has them, or
+            ``at_end``.
         """
         token = str(uuid4())
         try:
             items = self._next(token, most)
-            if not items:
-                return []
-            hold(token)
-            with self._own.transaction() as own:
-                moved = self._mark_sending(own, token, items)
-            return [item for item in items if item.payment_id in moved]
+            if items:
+                hold(token)
+                with self._own.transaction() as own:
+                    recorded = self._record_in(own, outcomes, journal_rows)
+                    moved = self._mark_sending(own, token, items)
+                return recorded, [item for item in items if item.payment_id in moved]
         except psycopg2.errors.UniqueViolation:
             # Another sender has just claimed a payment to one of these payees.
-            return []
+            pass
         except psycopg2.errors.LockNotAvailable:
             # Somebody holds a row for long. Nothing was claimed.
             self._give_up_for_now()
@@ -134,7 +138,7 @@ class Claims:
             # Whether the COMMIT happened is not known, so give back what it may have claimed.
             self._own.durably(lambda own: self._release_in(own, [token]))
             self._give_up_for_now()
-        return []
+        return self.record(outcomes, journal_rows), []
 
     def claim_doubt(self, payment_id, hold):
         """Claim a doubt, to send it again as it went out. Committed when this returns.
@@ -306,6 +310,8 @@ class Claims:
         :return: those of the outcomes that are recorded on the payment. Another one came too late: its lease
             had run out, and somebody has settled the doubt since.
         """
+        if not outcomes and not journal_rows:
+            return []
         return self._own.durably(lambda own: self._record_in(own, outcomes, journal_rows))
 
     def _record_in(self, own, outcomes, journal_rows):

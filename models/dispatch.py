@@ -16,6 +16,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg2
 
@@ -198,22 +199,23 @@ class Dispatch:
             few = self._connections * max(1, each // 2) if self._may_claim() else 0
             if not self._may_claim() or len(self._in_hand) > few:
                 self._await_answers(few)
-                self._collect()
-                continue
-            most = min(each * self._connections, self._left, self._pace.most_at_once)
-            claimed = self._claims.claim(int(most), self._lease.hold)
-            self._left -= len(claimed)
-            turns = self._claims.turns(self._pace, len(claimed))
-            self._turns.update(zip((item.payment_id for item in claimed), turns, strict=True))
-            if turns and turns[0] > time.monotonic() + LONGEST_PAUSE:
-                # Another sender has been asked to leave the gateway alone.
-                self._stop("circuit", "")
-            for item in claimed:
-                self._by_reference[item.order.reference] = item
-                future = pool.submit(self._order, client, item)
-                self._in_hand[future] = item
-                future.add_done_callback(self._answered.put)
-            self._keep_leases()
+            most = 0
+            if self._may_begin() and len(self._in_hand) - len(self._done) <= few:
+                most = min(each * self._connections, self._left, self._pace.most_at_once)
+            self._collect(int(most), partial(self._begin, pool, client))
+
+    def _begin(self, pool, client, claimed):
+        self._left -= len(claimed)
+        turns = self._claims.turns(self._pace, len(claimed))
+        self._turns.update(zip((item.payment_id for item in claimed), turns, strict=True))
+        if turns and turns[0] > time.monotonic() + LONGEST_PAUSE:
+            # Another sender has been asked to leave the gateway alone.
+            self._stop("circuit", "")
+        for item in claimed:
+            self._by_reference[item.order.reference] = item
+            future = pool.submit(self._order, client, item)
+            self._in_hand[future] = item
+            future.add_done_callback(self._answered.put)
 
     def _claim_per_connection(self):
         """As many as a connection sends while the next ones are claimed: few where the gateway is slow.
@@ -235,8 +237,12 @@ class Dispatch:
                 return
             ends = ends or time.monotonic() + RECORD_SECONDS
 
-    def _collect(self):
-        """Record what has been answered by now."""
+    def _collect(self, most=0, begin=None):
+        """Record what has been answered by now, and claim the next.
+
+        :param int most: claim so many at the most, if there are any.
+        :param begin: called with the claimed.
+        """
         with suppress(queue.Empty):
             while True:
                 self._done.append(self._answered.get_nowait())
@@ -247,7 +253,9 @@ class Dispatch:
         # written; its payment becomes a doubt once the lease has run out.
         failed = [future for future in done if future.exception()]
         outcomes = [future.result() for future in done if future not in failed]
-        self._write([outcome for outcome in outcomes if outcome.state])
+        claimed = self._write([outcome for outcome in outcomes if outcome.state], most)
+        if claimed:
+            begin(claimed)
         self._give_back([outcome.item for outcome in outcomes if not outcome.state])
         for item in items:
             self._by_reference.pop(item.order.reference, None)
@@ -363,11 +371,15 @@ class Dispatch:
 
     # Written by the dispatching thread
 
-    def _write(self, outcomes):
-        rows = list(self._rows)
-        if not outcomes and not rows:
-            return
-        recorded = self._claims.record(outcomes, rows)
+    def _write(self, outcomes, most=0):
+        """Record outcomes and the journal, and claim so many of the next at the most; gives the claimed."""
+        rows, claimed = list(self._rows), []
+        if most and self._may_claim():
+            recorded, claimed = self._claims.record_and_claim(outcomes, rows, most, self._lease.hold)
+        elif outcomes or rows:
+            recorded = self._claims.record(outcomes, rows)
+        else:
+            return []
         if self._put_off:
             self._claims.put_off(self._pace, self._put_off)
             self._put_off = 0.0
@@ -375,6 +387,7 @@ class Dispatch:
             self._rows.popleft()
         self.result.counts.update(outcome.state for outcome in recorded)
         self._touched.update(outcome.item.batch_id for outcome in recorded)
+        return claimed
 
     def _finish(self, own):
         batches = own["g2p.payment.batch"].browse(self.batch_ids)

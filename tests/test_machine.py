@@ -55,7 +55,7 @@ class Sender:
         self.dispatch = Dispatch(manager, batches)
         self.claims, self.lease = self.dispatch._claims, self.dispatch._lease
         self.manager = manager
-        self.waiting = self.claims.claim(most, self.lease.hold)
+        self.waiting = self.claims.record_and_claim([], [], most, self.lease.hold)[1]
         self.dispatch._by_reference.update({item.order.reference: item for item in self.waiting})
         self.answered = []
 
