@@ -508,8 +508,8 @@ class Bench:
                 f" {middle['commits'] / number:.3f} commits, {middle['memory'] / 1e6:.0f} MB]"
             )
         if "cpu_gateway" in middle:
-            others = (f"{name} {1000 * middle['cpu_' + name] / number:.2f}" for name in ("gateway", "database"))
-            note += f" [cpu of {', '.join(others)} ms]"
+            gateway, database = (1000 * middle[name] / number for name in ("cpu_gateway", "cpu_database"))
+            note += f" [cpu of the gateway {gateway:.2f} ms, of PostgreSQL {database:.2f} ms]"
         label = " ".join(f"{name} {value}" for name, value in options.items())
         self._say(f"  {what:24} {label:38} {median:9.2f} ({min(values):.2f} to {max(values):.2f}) {note}")
         self.results.append(result)
@@ -533,7 +533,8 @@ def _stat(pid):
 
 def _cpu_of(pids, places=2):
     """Seconds of the processors: user and system, and with 4 places those of ended children too."""
-    return sum(int(ticks) for pid in pids for ticks in _stat(pid)[11 : 11 + places]) / os.sysconf("SC_CLK_TCK")
+    ticks = sum(int(number) for pid in pids for number in _stat(pid)[11 : 11 + places])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _each(run):

@@ -141,21 +141,21 @@ class _Witness:
         """Write head and form in one piece: in two, the server wakes up twice."""
         self._held = []
         try:
-            super().request(*args, **kwargs)
+            returned = super().request(*args, **kwargs)
             whole = b"".join(self._held)
         finally:
             self._held = None
         self.send(whole)
+        return returned
 
     def send(self, data):
         if self._held is not None:
-            self._held.append(data)
-            return
+            return self._held.append(data)
         if self.sock is None and self.auto_open:
             self.connect()
         _clock.about_to_write()
         self.sock.settimeout(_clock.seconds_left())
-        super().send(data)
+        return super().send(data)
 
 
 class _WitnessHTTPConnection(_Witness, HTTPConnection):

@@ -129,8 +129,8 @@ class Claims:
                     moved = self._mark_sending(own, token, items)
                 return recorded, [item for item in items if item.payment_id in moved]
         except psycopg2.errors.UniqueViolation:
-            # Another sender has just claimed a payment to one of these payees.
-            pass
+            # Another sender has just claimed a payment to one of these payees. These come in the next round.
+            items = []
         except psycopg2.errors.LockNotAvailable:
             # Somebody holds a row for long. Nothing was claimed.
             self._give_up_for_now()

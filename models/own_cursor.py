@@ -91,7 +91,7 @@ class OwnCursor:
         if cr.connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             cr.connection.set_isolation_level(ISOLATION_LEVEL_READ_COMMITTED)
         try:
-            # For the connection, until it is given back. All that is done here finds its few rows by an index,
+            # For the connection, until it is given back. All that is done here finds its rows by an index,
             # whatever PostgreSQL believes of a table that was filled a moment ago.
             cr.execute("SET lock_timeout = %s; SET enable_seqscan = off; SET jit = off", [LOCK_TIMEOUT])
             if isinstance(cr, Cursor):
