@@ -126,7 +126,8 @@ class Claims:
                 hold(token)
                 with self._own.transaction() as own:
                     recorded = self._record_in(own, outcomes, journal_rows)
-                    moved = self._mark_sending(own, token, items)
+                    # What has become a doubt since it was looked up may have been paid.
+                    moved = self._mark_sending(own, token, items, const.READY)
                 return recorded, [item for item in items if item.payment_id in moved]
         except psycopg2.errors.UniqueViolation:
             # Another sender has just claimed a payment to one of these payees. These come in the next round.
@@ -165,7 +166,7 @@ class Claims:
         if not row:
             return None
         item = self._claimed(token, row, row["account_number"], again=True)
-        return item if self._mark_sending(own, token, [item]) else None
+        return item if self._mark_sending(own, token, [item], const.DOUBT) else None
 
     # What comes next
 
@@ -246,10 +247,13 @@ class Claims:
             looked_up=row.get("looked_up"),
         )
 
-    def _mark_sending(self, own, token, items):
-        """Claim them in one statement, if they are as they were looked up; gives the ids of those it was."""
+    def _mark_sending(self, own, token, items, source):
+        """Claim them in one statement, if they are as they were looked up; gives the ids of those it was.
+
+        :param str source: the state in which they were looked up.
+        """
         return own["g2p.payment"]._mpesa_move(
-            [const.READY, const.DOUBT],
+            [source],
             const.SENDING,
             [
                 {

@@ -20,8 +20,9 @@ MOVE_COLUMNS = {
     "mpesa_reference": "varchar",
     "account_number": "varchar",
 }
-# What a payment p with its entitlement e must still be when it is claimed, as a text.
-AS_IT_IS = "concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amount)"
+# What a payment p with its entitlement e must still be when it is claimed, as a text. Its reference, too:
+# whoever claimed it since, and gave it back, gave it one.
+AS_IT_IS = "concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amount, p.mpesa_reference)"
 # Columns that a row may have beside, on which it depends whether its payment is moved at all.
 MOVE_GUARDS = {
     # Only what this claim holds, or held.
@@ -141,6 +142,17 @@ class Payment(models.Model):
                 ON g2p_payment_batch (cycle_id);
             CREATE INDEX IF NOT EXISTS g2p_entitlement_mpesa_cycle_idx
                 ON g2p_entitlement (cycle_id, id);
+            CREATE OR REPLACE FUNCTION g2p_payment_mpesa_reference_refuse() RETURNS trigger AS $$
+            BEGIN
+                RAISE EXCEPTION 'A payment keeps its reference: the gateway may know it by that.';
+            END
+            $$ LANGUAGE plpgsql;
+            DROP TRIGGER IF EXISTS g2p_payment_mpesa_reference_for_life ON g2p_payment;
+            CREATE TRIGGER g2p_payment_mpesa_reference_for_life
+                BEFORE UPDATE OF mpesa_reference ON g2p_payment FOR EACH ROW
+                WHEN (OLD.mpesa_reference IS DISTINCT FROM NEW.mpesa_reference
+                    AND OLD.mpesa_reference IS NOT NULL)
+                EXECUTE FUNCTION g2p_payment_mpesa_reference_refuse();
             """
         )
 

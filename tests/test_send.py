@@ -1,12 +1,15 @@
 from datetime import timedelta
 from unittest.mock import patch
 
+import psycopg2
+
 from odoo import fields
 from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
-from odoo.tools import config
+from odoo.tools import config, mute_logger
 
-from ..models import const
+from ..models import claims, const
+from ..models.claims import Claims
 from .common import ProgramCase, click_send, phone
 
 
@@ -124,6 +127,62 @@ class TestStop(ProgramCase):
         click_send(self.payments()[3])
         self.assert_states(paid=1, ready=9)
         self.assertEqual(self.payments()[3].mpesa_state, "paid")
+
+
+class TestOldLook(ProgramCase):
+    """A sender looks up more than it claims at once; what others do meanwhile is not undone."""
+
+    def setUp(self):
+        super().setUp()
+        # However slow the machine is, the look is not repeated.
+        self.enterContext(patch.object(claims, "PLAN_SECONDS", 600))
+        self.prepare()
+        self.env.flush_all()
+        self.sender = Claims(self.manager, self.payments().batch_id.ids, None, lease_seconds=60)
+        self.addCleanup(self.sender.close)
+        self.assertEqual(len(self.claim(1)), 1)
+
+    def claim(self, most):
+        return self.sender.record_and_claim([], [], most, lambda token: None)[1]
+
+    def take_and_give_back(self, number):
+        other = Claims(self.manager, self.payments().batch_id.ids, None, lease_seconds=60)
+        _recorded, taken = other.record_and_claim([], [], number, lambda token: None)
+        other.release(taken)
+        other.close()
+        self.env.invalidate_all()
+        return taken
+
+    def test_what_may_have_been_paid_since_is_not_claimed(self):
+        self.take_and_give_back(9)
+        self.sender.rewind()
+        self.sender.release(self.claim(1))
+        self.fault(3, "drop-taken")
+        self.fault(4, "refuse")
+        self.send()
+        self.assert_states(sending=1, paid=7, doubt=1, refused=1)
+        self.assertEqual(self.claim(20), [])
+        self.assert_states(sending=1, paid=7, doubt=1, refused=1)
+
+    def test_what_was_given_back_since_keeps_its_reference(self):
+        taken = self.take_and_give_back(4)
+        references = {payment.id: payment.mpesa_reference for payment in self.payments()}
+        self.assertEqual(len(taken), 4)
+        self.assertTrue(all(references[item.payment_id] for item in taken))
+        claimed = self.claim(20)
+        self.assertEqual(len(claimed), 5)
+        self.assertFalse({item.payment_id for item in claimed} & {item.payment_id for item in taken})
+        self.sender.rewind()
+        again = {item.payment_id: item.order.reference for item in self.claim(20)}
+        self.assertEqual(again, {item.payment_id: references[item.payment_id] for item in taken})
+
+    def test_the_database_keeps_a_reference_whoever_writes(self):
+        self.env.invalidate_all()
+        payment = self.payments().filtered("mpesa_reference")
+        with self.assertRaises(psycopg2.errors.RaiseException), mute_logger("odoo.sql_db"):
+            self.env.cr.execute(
+                "UPDATE g2p_payment SET mpesa_reference = 'another' WHERE id = %s", payment.ids
+            )
 
 
 class TestConnections(ProgramCase):
