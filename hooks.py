@@ -19,7 +19,10 @@ def uninstall_hook(env):
     env["mail.activity"].search([("res_model", "=", "g2p.payment.batch")]).unlink()
     # A job of a model that is gone breaks the list of all jobs.
     env["queue.job"].search([("model_name", "=", MANAGER)]).unlink()
-    env.cr.execute("DROP FUNCTION IF EXISTS g2p_payment_mpesa_attempt_refuse() CASCADE")
+    env.cr.execute(
+        "DROP FUNCTION IF EXISTS g2p_payment_mpesa_attempt_refuse(), g2p_payment_mpesa_reference_refuse()"
+        " CASCADE"
+    )
     env.cr.execute(
         "DROP INDEX IF EXISTS g2p_payment_mpesa_entitlement_idx, g2p_payment_mpesa_cycle_idx,"
         " g2p_payment_batch_mpesa_cycle_idx, g2p_entitlement_mpesa_cycle_idx"

@@ -127,8 +127,7 @@ class TestSettle(ProgramCase):
 
     def test_where_nobody_knows_who_sent_it_not_by_anybody_who_may_send(self):
         self.env.cr.execute(
-            "UPDATE g2p_payment SET mpesa_sender_id = NULL, mpesa_reference = NULL, mpesa_sent_at = NULL,"
-            " mpesa_first_sent_at = NULL"
+            "UPDATE g2p_payment SET mpesa_sender_id = NULL, mpesa_sent_at = NULL, mpesa_first_sent_at = NULL"
         )
         self.env.invalidate_all()
         both = new_test_user(
