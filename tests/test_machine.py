@@ -8,10 +8,11 @@ import contextlib
 import os
 from uuid import uuid4
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -23,6 +24,7 @@ from odoo.exceptions import UserError
 from odoo.tests import new_test_user
 
 from ..models import const
+from ..models.claims import Outcome
 from ..models.dispatch import Dispatch
 from ..models.mpesa_status import expire_leases
 from ..models.own_cursor import durably
@@ -34,7 +36,10 @@ CLEAR = ("", "refuse", "not-allowed", "no-float", "token-expired")
 UNCLEAR = ("500-taken", "500-not-taken", "drop-taken", "drop-not-taken", "frozen-not-taken")
 LATER = ("pending", "fails-later")
 ANSWERS = st.sampled_from(CLEAR + UNCLEAR + LATER)
+# How far a sender is with a payment that it has claimed.
+FATES = st.sampled_from(("waiting", "given back", "answered", "recorded"))
 SOME = st.integers(0, 11)
+OUTCOMES = ("ready", "accepted", "paid", "refused", "doubt")
 # What is refused: to settle what is in another state, to write by hand, to delete what was sent.
 FORBIDDEN = ("paid", "not_paid", "write_off", "status", "mpesa_state", "delete")
 # What OpenG2P's own fields say: state, status, whether it is final. Written once more, as in ``books``.
@@ -55,9 +60,17 @@ class Sender:
         self.dispatch = Dispatch(manager, batches)
         self.claims, self.lease = self.dispatch._claims, self.dispatch._lease
         self.manager = manager
-        self.waiting = self.claims.record_and_claim([], [], most, self.lease.hold)[1]
-        self.dispatch._by_reference.update({item.order.reference: item for item in self.waiting})
+        self.waiting = []
         self.answered = []
+        # What it has nothing more to do with: recorded, or given back.
+        self.ended = []
+        self.claim(most)
+
+    def claim(self, most):
+        """What it looked up the first time still counts for a moment."""
+        _recorded, claimed = self.claims.record_and_claim([], [], most, self.lease.hold)
+        self.dispatch._by_reference.update({item.order.reference: item for item in claimed})
+        self.waiting += claimed
 
     def order(self, item):
         self.waiting.remove(item)
@@ -69,10 +82,12 @@ class Sender:
         self.dispatch._write([outcome] if outcome.state else [])
         if not outcome.state:
             self.claims.release([outcome.item])
+        self.ended.append(outcome.item)
 
     def release(self, item):
         self.waiting.remove(item)
         self.claims.release([item])
+        self.ended.append(item)
 
 
 class PaymentMachine(RuleBasedStateMachine):
@@ -86,6 +101,7 @@ class PaymentMachine(RuleBasedStateMachine):
         self.honours = self.case.PROFILE == "full"
         self.senders = []
         self.journal = (0, 0, None)
+        self.compared = {}
         self.gateway.reset()
         self.savepoint = self.env.cr.savepoint()
         self.case.prepare()
@@ -111,12 +127,28 @@ class PaymentMachine(RuleBasedStateMachine):
 
     # Senders
 
-    @precondition(lambda self: self.anybody_in("ready"))
-    @rule(most=st.integers(1, 4), answers=st.lists(ANSWERS, max_size=2))
-    def claim(self, most, answers):
+    @initialize(begun=st.lists(st.tuples(FATES, ANSWERS), max_size=4))
+    def begin(self, begun):
+        """Somebody is on the way with the first payments."""
+        sender = self.new_sender(len(begun))
+        for item, (fate, answer) in list(zip(sender.waiting, begun, strict=True)):
+            if fate == "given back":
+                sender.release(item)
+            elif fate != "waiting":
+                self.order_one(sender, item, answer)
+            if fate == "recorded":
+                sender.record(sender.answered[-1])
+
+    def new_sender(self, most):
         self.env.flush_all()
         sender = Sender(self.case.manager, self.payments().batch_id, most)
         self.senders.append(sender)
+        return sender
+
+    @precondition(lambda self: self.anybody_in("ready"))
+    @rule(most=st.integers(1, 4), answers=st.lists(ANSWERS, max_size=2))
+    def claim(self, most, answers):
+        sender = self.new_sender(most)
         for item, answer in list(zip(sender.waiting, answers, strict=False)):
             self.order_one(sender, item, answer)
 
@@ -125,6 +157,12 @@ class PaymentMachine(RuleBasedStateMachine):
             safe = sender.lease.is_safe(item.token)
             sender.order(item)
         assert safe or not sender.answered[-1].state, "ordered without a lease"
+
+    @precondition(lambda self: self.senders)
+    @rule(number=SOME, most=st.integers(1, 4))
+    def claim_on(self, number, most):
+        self.env.flush_all()
+        self.any_of(self.senders, number).claim(most)
 
     @precondition(lambda self: self.of_senders("waiting") or self.of_senders("answered"))
     @rule(number=SOME, answer=ANSWERS, order=st.booleans())
@@ -261,6 +299,29 @@ class PaymentMachine(RuleBasedStateMachine):
         assert not list(books.wrong_moves(self.query("SELECT * FROM lab_moves ORDER BY id"), self.honours))
 
     @invariant()
+    def what_comes_too_late_changes_nothing(self):
+        """Whatever senders say of claims that have come to their end.
+
+        They may have been given back, accepted, settled by a person or claimed by another one since.
+        """
+        for sender, item in self.of_senders("ended"):
+            before = self.picture(item)
+            if before["claim"] == item.token and before["state"] in ("sending", "doubt"):
+                # Its lease ran out, and this would be the gateway's own late answer: that counts.
+                continue
+            for state in OUTCOMES if self.compared.get(item) != before else ():
+                sender.claims.record([Outcome(item, state)], [])
+                assert self.picture(item) == before, (before, state)
+            self.compared[item] = before
+
+    def picture(self, item):
+        return self.query(
+            "SELECT mpesa_claim AS claim, mpesa_state AS state, md5(p::text) AS row"
+            " FROM g2p_payment p WHERE id = %s",
+            [item.payment_id],
+        )[0]
+
+    @invariant()
     def the_ledger_agrees(self):
         assert not books.disagreements(self.rows(), self.gateway.ledger())
 
@@ -326,6 +387,8 @@ class TestMachine(ProgramCase):
                 max_examples=examples or self.EXAMPLES,
                 stateful_step_count=self.STEPS,
                 derandomize=not examples,
+                # To make a walk that fails shorter takes minutes, which is for whoever looks into it.
+                phases=tuple(Phase) if examples else (Phase.generate,),
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),
