@@ -2,7 +2,7 @@
 
 Needs nothing but Python and psycopg2: Odoo runs in the servers. From the environment: ODOO_RC (the
 configuration file), G2P_TEMPLATE_DB (a database with the addon that nobody is connected to), G2P_ODOO_DIR
-(if Odoo is in a folder of its own).
+(if Odoo is in a folder of its own), G2P_LAB_LOGS (a folder that keeps the servers' logs).
 """
 
 import atexit
@@ -214,6 +214,8 @@ class Lab:
     def _stop_servers(self):
         for server in self.servers:
             server.stop()
+            if kept := os.environ.get("G2P_LAB_LOGS"):
+                shutil.copy(server.log, Path(kept, f"{self.database}_{server.log.name}"))
 
     def _close_connections(self):
         for connection in self._connections:
