@@ -310,6 +310,100 @@ class TestSettle(BrowserCase):
         self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 3})
 
 
+class TestWalk(BrowserCase):
+    """Each group opens each view that its menus lead to; none may complain."""
+
+    NAME = "5-walk"
+    maxDiff = None
+    OTHERS = ("action_payment", "action_payment_batch", "action_cycle")
+    MODES = ("list", "kanban", "graph", "pivot", "calendar", "activity")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cycle = cls.lab.cycle(cls.server, 4)
+        cls.gateway.fault(phone(1), "500-taken")
+        cls.gateway.fault(phone(2), "refuse")
+        cls.server.prepare(cycle)
+        cls.server.send(cycle)
+
+    def begin_again(self):
+        """What is open stays as it is."""
+
+    def actions(self, login):
+        """The window actions of ours, and those that we extend, which the user's menus lead to."""
+        data = self.admin.call(
+            "ir.model.data",
+            "search_read",
+            [
+                ("model", "=", "ir.actions.act_window"),
+                *("|", ("module", "=", "g2p_payment_simple_mpesa")),
+                *("&", ("module", "=", "g2p_programs"), ("name", "in", self.OTHERS)),
+            ],
+            ["res_id", "name"],
+        )
+        names = {row["res_id"]: row["name"] for row in data}
+        menus = self.server.session(login).call("ir.ui.menu", "load_menus", False)
+        found = {
+            menu.get("action_id")
+            or menu.get("actionID")
+            or int(str(menu.get("action") or "x,0").split(",")[1])
+            for menu in menus.values()
+        }
+        return {action: names[action] for action in found if action in names}
+
+    def test_every_view_of_every_group(self):
+        opened, failed = {}, []
+        for login in ("admin", "manager", "validator", "finance", "registrar"):
+            self.log_in(login)
+            actions = self.actions(login)
+            opened[login] = set(actions.values())
+            for action, name in actions.items():
+                try:
+                    self.walk(action, f"{login}-{name}")
+                except (AssertionError, LabError) as error:
+                    failed.append(f"{login} {name}: {str(error)[:300]}")
+                    self.browser.errors.clear()
+        self.assertEqual(failed, [])
+        self.assertIn("action_manager", opened["admin"])
+        self.assertIn("action_manager", opened["manager"])
+        self.assertNotIn("action_manager", opened["finance"])
+        self.assertIn("action_attempt", opened["finance"])
+        self.assertFalse(opened["registrar"] & {"action_manager", "action_attempt"})
+
+    def walk(self, action, name):
+        browser = self.browser
+        browser.call("Page.navigate", url="about:blank")
+        browser._go(f"/web#action={action}")
+        browser.see(".o_action_manager .o_view_controller, .o_action_manager .o_content, .modal .o_form_view")
+        browser.rest()
+        browser.picture(name)
+        self.assert_well(name)
+        for mode in self.MODES:
+            if browser.sees(f".o_switch_view.o_{mode}"):
+                browser.click(f".o_switch_view.o_{mode}")
+                self.assert_well(f"{name} {mode}")
+        if browser.sees(".o_switch_view.o_list"):
+            browser.click(".o_switch_view.o_list")
+        if browser.sees(".o_list_view .o_data_row:not(.o_sample_data_disabled .o_data_row) .o_data_cell"):
+            browser.click(".o_list_view .o_data_row .o_data_cell:not(.o_field_cell_button)")
+            self.assert_well(f"{name} form")
+            self.turn_pages(name)
+
+    def turn_pages(self, name):
+        browser = self.browser
+        count = browser.js("document.querySelectorAll('.o_form_view .o_notebook .nav-link').length")
+        for page in range(count):
+            browser.js(f"document.querySelectorAll('.o_form_view .o_notebook .nav-link')[{page}]?.click()")
+            browser.rest()
+            self.assert_well(f"{name} page {page}")
+
+    def assert_well(self, what):
+        self.assertFalse(self.browser.sees(".o_error_dialog"), what)
+        errors = [error for error in self.browser.errors if not any(part in error for part in NOT_OURS)]
+        self.assertEqual(errors, [], what)
+
+
 class TestBarriers(BrowserCase):
     """What is ours can be used with a keyboard and a screen reader, as far as axe-core can tell."""
 
