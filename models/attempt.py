@@ -2,6 +2,8 @@ from uuid import uuid4
 
 from odoo import api, fields, models
 
+from . import const
+
 
 class MpesaAttempt(models.Model):
     """The journal: every contact with a gateway, and every decision of a person.
@@ -38,7 +40,7 @@ class MpesaAttempt(models.Model):
     started = fields.Datetime(readonly=True)
     seconds = fields.Float("Duration (s)", digits=(8, 3), readonly=True)
     http_status = fields.Char("HTTP Status", readonly=True)
-    outcome = fields.Char(readonly=True)
+    outcome = fields.Selection(const.CONTACT_OUTCOMES, readonly=True)
     reason = fields.Char("Reason Code", readonly=True)
     words = fields.Char("The Gateway's Words", readonly=True, help="Masked.")
     user_id = fields.Many2one("res.users", "By", readonly=True, ondelete="restrict")

@@ -1,5 +1,7 @@
 from odoo import fields, models
 
+from . import const
+
 # Upper ends, in seconds, of the classes of duration; the last class has none.
 DURATIONS = (0.1, 0.3, 1, 3, 10, 30)
 # How a field is added up, in the words of either series.
@@ -24,25 +26,7 @@ class MpesaAttemptReport(models.Model):
     company_id = fields.Many2one("res.company", readonly=True)
     user_id = fields.Many2one("res.users", "By", readonly=True)
     kind = fields.Selection(selection="_selection_kind", readonly=True)
-    outcome = fields.Selection(
-        [
-            ("taken", "Taken"),
-            ("answered", "Answered"),
-            ("completed", "Completed"),
-            ("pending", "Pending"),
-            ("failed", "Failed"),
-            ("unknown", "Never seen"),
-            ("refused", "Refused"),
-            ("our_fault", "Fault of ours"),
-            ("unreachable", "Not reached"),
-            ("unclear", "Unclear"),
-            ("doubt", "In doubt"),
-            ("paid", "Settled: paid"),
-            ("not_paid", "Settled: not paid"),
-            ("write_off", "Written off"),
-        ],
-        readonly=True,
-    )
+    outcome = fields.Selection(const.CONTACT_OUTCOMES, readonly=True)
     http_status = fields.Char("HTTP Status", readonly=True)
     started = fields.Datetime(readonly=True)
     duration = fields.Selection(

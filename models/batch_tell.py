@@ -7,7 +7,7 @@ address stops nothing.
 import logging
 
 from odoo import _, api, fields, models
-from odoo.tools import formatLang, groupby
+from odoo.tools import format_date, formatLang, groupby
 
 from .own_cursor import durably
 
@@ -169,12 +169,12 @@ class MpesaTell(models.AbstractModel):
         )
 
     def _mpesa_settle_summary(self, count, program):
-        return _("%(count)s payments of %(program)s are in doubt", count=count, program=program.name)
+        return _("Payments of %(program)s in doubt: %(count)s", count=count, program=program.name)
 
     def _mpesa_settle_note(self, amount, currency, oldest):
         return _(
             "In all %(amount)s; the oldest was sent on %(day)s. Compare them with the gateway's statement,"
             " and settle them: Accounting, Payments, filter In Doubt.",
             amount=formatLang(self.env, amount, currency_obj=currency),
-            day=fields.Date.to_string(oldest) if oldest else "-",
+            day=format_date(self.env, oldest) if oldest else "-",
         )

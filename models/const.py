@@ -84,6 +84,24 @@ REASONS = [
     ("settled_not_paid", "Settled by hand: not paid"),
 ]
 
+# How a contact with the gateway, or a decision, ended: the gateway layer's words and our own, for the journal.
+CONTACT_OUTCOMES = [
+    ("taken", "Order taken"),
+    ("answered", "Answered"),
+    ("completed", "The gateway has paid"),
+    ("pending", "The gateway has not paid yet"),
+    ("failed", "The gateway could not pay"),
+    ("unknown", "The gateway has never seen it"),
+    ("refused", "Refused"),
+    ("our_fault", "Refused for a fault of ours"),
+    ("unreachable", "Not reached"),
+    ("unclear", "No clear answer"),
+    ("doubt", "In doubt"),
+    ("paid", "Settled: paid"),
+    ("not_paid", "Settled: not paid"),
+    ("write_off", "Written off"),
+]
+
 # Of a ready payment: it is not sent while this is so. The other reasons are why it came back.
 HELD = {
     "no_payee",

@@ -49,17 +49,17 @@ class MpesaPrepare(models.AbstractModel):
         return self._tell_prepared(payments, batches)
 
     def _tell_prepared(self, payments, batches):
-        message = _(
-            "%(payments)s payments are prepared, in %(batches)s batches.",
-            payments=len(payments),
-            batches=len(batches),
-        )
+        message = self._mpesa_prepared(len(payments))
         if self.create_batch:
+            message += " " + _("Batches: %s.", len(batches))
             return notification("success", message)
         message += " " + _("They are in no batch, and are not sent until they are assigned to one.")
         action = notification("success", message)
         action["params"]["sticky"] = True
         return action
+
+    def _mpesa_prepared(self, count):
+        return _("One payment is prepared.") if count == 1 else _("%s payments are prepared.", count)
 
     def _prepare_payments(self, cycle, entitlements):
         """One payment for each approved entitlement that has no open one, in batches by tag and size.
@@ -273,7 +273,7 @@ class MpesaPrepare(models.AbstractModel):
         if place:
             self._queue_prepare(cycle, entitlements, place, made)
         else:
-            self.mark_job_as_done(cycle, _("%s payments are prepared.", made))
+            self.mark_job_as_done(cycle, self._mpesa_prepared(made))
 
     def mark_job_as_done(self, cycle, msg):
         cycle.sudo().write({"locked": False, "locked_reason": False, "mpesa_locked": False})

@@ -234,8 +234,8 @@ class MpesaSend(models.AbstractModel):
         # Money has moved by now, so a connection that is lost shall make nobody click again.
         for name, count in durably(self.env, look):
             words = _(
-                "%(count)s payments are those of the manager %(name)s, and are sent by it alone: send each by"
-                " its own button, or have it written off and prepare again.",
+                "Payments of the manager %(name)s, which it alone sends: %(count)s. Send each by its own"
+                " button, or have it written off and prepare again.",
                 count=count,
                 name=name,
             )
@@ -264,7 +264,9 @@ class MpesaSend(models.AbstractModel):
             *([_("%s not sent", ready) + self._why_not_sent(batches, result)] if ready else []),
             *([_("%s sent before", earlier) + self._how_it_stands(totals, result)] if earlier else []),
         ]
-        message = _("%(all)s payments: %(parts)s.", all=sum(totals.values()), parts="; ".join(parts))
+        message = _(
+            "Payments: %(all)s, of which %(parts)s.", all=sum(totals.values()), parts="; ".join(parts)
+        )
         kind = "success" if not (refused or doubt or ready) else "warning"
         return notification(kind, message)
 

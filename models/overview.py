@@ -4,6 +4,7 @@ from odoo import _, api, fields, models
 
 from . import const
 from .notify import notification
+from .payment import may_send
 
 # What a smart button opens: the states, and whether what is held back belongs to it.
 SHOWN = {
@@ -38,6 +39,7 @@ class MpesaOverview(models.AbstractModel):
     )
     mpesa_gateway_name = fields.Char("Gateway", compute="_compute_mpesa_manager", compute_sudo=True)
     mpesa_can_ask = fields.Boolean(compute="_compute_mpesa_manager", compute_sudo=True)
+    mpesa_no_send = fields.Boolean("Not to Be Sent by the User", compute="_compute_mpesa_no_send")
     mpesa_ready_amount = fields.Float("Amount Ready", compute="_compute_mpesa_amounts")
     mpesa_under_way_amount = fields.Float("Amount on Its Way", compute="_compute_mpesa_amounts")
     mpesa_progress = fields.Json("Progress", compute="_compute_mpesa_progress")
@@ -60,6 +62,12 @@ class MpesaOverview(models.AbstractModel):
             record.mpesa_gateway_name = manager.name
             record.mpesa_can_ask = bool(manager.status_endpoint_url)
             record.mpesa_currency_id = record.program_id.journal_id.currency_id
+
+    @api.depends_context("uid")
+    def _compute_mpesa_no_send(self):
+        managers = {} if may_send(self.env) else self.sudo()._mpesa_managers()
+        for record in self:
+            record.mpesa_no_send = bool(managers.get(record.id))
 
     @api.depends(
         "stats_issued_amount",
@@ -94,16 +102,16 @@ class MpesaOverview(models.AbstractModel):
                 "total": total,
                 "through": through,
                 "parts": parts,
-                "label": _("%(through)s of %(all)s payments are through", through=through, all=total),
+                "label": _("Done: %(through)s of %(all)s", through=through, all=total),
                 "moving": bool(record.mpesa_under_way_count),
             }
 
     def _mpesa_part_labels(self):
         return {
-            "paid": _("paid"),
-            "under_way": _("on their way"),
-            "doubt": _("in doubt"),
-            "refused": _("refused"),
+            "paid": _("Paid:"),
+            "under_way": _("On their way:"),
+            "doubt": _("In doubt:"),
+            "refused": _("Refused:"),
         }
 
     def _compute_mpesa_to_do(self):

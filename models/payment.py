@@ -49,6 +49,23 @@ def check_access(records, operation):
         records.check_access_rule(operation)
 
 
+def may(model, operation):
+    """Whether the user may do ``operation`` with the model at all; on either series."""
+    if hasattr(model, "has_access"):
+        return model.has_access(operation)
+    return model.check_access_rights(operation, raise_exception=False)
+
+
+def may_send(env):
+    """Whether the user may prepare and send payments."""
+    needed = {
+        "g2p.program.payment.manager.mpesa": "read",
+        "g2p.payment.batch": "write",
+        "g2p.payment": "write",
+    }
+    return all(may(env[model], operation) for model, operation in needed.items())
+
+
 class TransitionError(UserError):
     """A payment was to go where no arrow leads."""
 
@@ -97,6 +114,7 @@ class Payment(models.Model):
         help="The earlier module made several payments for this entitlement; this is not the first.",
     )
 
+    mpesa_no_send = fields.Boolean("Not to Be Sent by the User", compute="_compute_mpesa_no_send")
     mpesa_payee = fields.Char(
         "Payee", compute="_compute_mpesa_payee", help="Masked: enough to tell one from another."
     )
@@ -311,6 +329,13 @@ class Payment(models.Model):
         for payment in self:
             payment.mpesa_payee = mask_payee(payment.account_number) if payment.account_number else False
 
+    @api.depends("mpesa_state")
+    @api.depends_context("uid")
+    def _compute_mpesa_no_send(self):
+        may = may_send(self.env)
+        for payment in self:
+            payment.mpesa_no_send = bool(payment.mpesa_state) and not may
+
     # What people and other addons may do
 
     def action_mpesa_refresh_status(self):
@@ -336,7 +361,7 @@ class Payment(models.Model):
             message = _("This gateway cannot be asked how a payment stands. Look it up in its own records.")
         else:
             message = _(
-                "The gateway was asked for %(asked)s of %(all)s payments.", asked=asked, all=len(self)
+                "Payments that the gateway was asked for: %(asked)s of %(all)s.", asked=asked, all=len(self)
             )
         return notification("info", message, then="reload")
 

@@ -129,7 +129,7 @@ class PaymentBatch(models.Model):
         """Tell the finance group that batches are stopped."""
         summary = _("Payments are stopped: %s", self._mpesa_sentence(reason))
         note = _(
-            "%(count)s payments of %(batches)s batches were not sent and stay ready. The gateway says: "
+            "Payments that were not sent and stay ready: %(count)s. Batches: %(batches)s. The gateway says: "
             "%(words)s. Once the cause is mended, Send goes on where it stopped.",
             count=sum(stopped.mapped("mpesa_ready_count")),
             batches=len(stopped),

@@ -42,8 +42,8 @@ class Program(models.Model):
             if ready:
                 raise ValidationError(
                     _(
-                        "%s payments of this program are ready to be sent by its present M-Pesa manager. Send"
-                        " them, delete them or write them off before another manager takes its place.",
+                        "Payments of this program that are ready to be sent by its present M-Pesa manager:"
+                        " %s. Send, delete or write them off before another manager takes its place.",
                         ready,
                     )
                 )

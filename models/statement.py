@@ -330,8 +330,8 @@ class Statement(models.Model):
         self.invalidate_recordset()
         self._message_log(
             body=_(
-                "%(lines)s lines compared: %(agreed)s agree, %(twice)s paid twice,"
-                " %(open)s to be looked into.",
+                "Lines compared: %(lines)s. Agreed: %(agreed)s; paid twice: %(twice)s; to be looked into:"
+                " %(open)s.",
                 lines=self.line_count,
                 agreed=self.agreed_count,
                 twice=self.twice_count,

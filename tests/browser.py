@@ -141,6 +141,10 @@ class Browser:
     def _note(self, message):
         """Keep what went wrong in the page."""
         kind, params = message.get("method"), message.get("params", {})
+        if kind == "Page.javascriptDialogOpening":
+            # A page asks whether what was typed may be lost; until it is told, nothing else is answered.
+            order = {"method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+            self._socket.send(json.dumps({"id": next(self._numbers), **order}))
         if kind == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description") or details["text"])
@@ -201,11 +205,15 @@ class Browser:
             "action": action,
         }
         fragment = "&".join(f"{name}={value}" for name, value in parts.items() if value)
+        self.visit(f"/web#{fragment}")
+        self.see(".o_form_view" if record_id else ".o_list_view, .o_view_nocontent")
+        self.rest()
+
+    def visit(self, path):
+        """Open an address of the server anew, and wait until the page has nothing to do."""
         # The same address twice would not load it anew.
         self.call("Page.navigate", url="about:blank")
-        self._go(f"/web#{fragment}")
-        kind = ".o_form_view" if record_id else ".o_list_view, .o_view_nocontent"
-        self.see(kind)
+        self._go(path)
         self.rest()
 
     def rest(self):
@@ -269,6 +277,28 @@ class Browser:
         self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).click()")
         self.call("Input.insertText", text=text)
         self.click(".o-autocomplete--dropdown-item, .ui-menu-item", text)
+
+    def moment(self, field, moment):
+        """Enter a moment, given as RFC 3339, as the language of the page writes it."""
+        self.fill(
+            field,
+            self.js(
+                "luxon.DateTime.fromISO(" + json.dumps(moment) + ").toFormat(odoo.loader.modules"
+                ".get('@web/core/l10n/localization').localization.dateTimeFormat)"
+            ),
+        )
+        self.call("Input.dispatchKeyEvent", type="keyDown", key="Escape", code="Escape")
+        self.call("Input.dispatchKeyEvent", type="keyUp", key="Escape", code="Escape")
+
+    def attach(self, field, name, text):
+        """Give a file of text to a field, as its button does."""
+        selector = json.dumps(f".o_field_widget[name='{field}'] input[type='file']")
+        self.js(
+            f"(() => {{ const files = new DataTransfer(); files.items.add(new File([{json.dumps(text)}],"
+            f" {json.dumps(name)}, {{type: 'text/csv'}})); const input = document.querySelector({selector});"
+            " input.files = files.files; input.dispatchEvent(new Event('change', {bubbles: true})); })()"
+        )
+        self.rest()
 
     def text(self, selector="body"):
         """What stands there."""

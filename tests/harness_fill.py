@@ -27,6 +27,7 @@ def fill(env, people):
         "manager2": const.PROGRAM_MANAGER,
         "finance": const.FINANCE,
         "validator": "g2p_programs.g2p_program_validator",
+        "approver": "g2p_programs.g2p_program_cycle_approver",
         "registrar": "g2p_registry_base.group_g2p_registrar",
     }
     for login, group in groups.items():

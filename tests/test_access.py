@@ -167,3 +167,14 @@ class TestAccess(ProgramCase):
         for act, allowed in MATRIX.items():
             with self.subTest(act=act):
                 self.assertEqual({role for role in ROLES if self.may(act, role)}, allowed)
+
+    def test_buttons_that_only_refuse_are_not_shown(self):
+        for role in READERS:
+            env = self.env(user=self.users[role])
+            for record in (self.cycle, self.doubt.batch_id, self.doubt):
+                hidden = record.with_env(env).mpesa_no_send
+                self.assertEqual(hidden, role not in SENDERS, (role, record))
+        self.program.payment_managers = False
+        others = self.cycle.with_env(self.env(user=self.users["program validator"]))
+        others.invalidate_recordset()
+        self.assertFalse(others.mpesa_no_send)

@@ -1,6 +1,5 @@
 """What a finance officer sees and clicks, in headless Chromium; screenshots: ``.dev/screenshots``."""
 
-import json
 from datetime import timedelta
 
 from odoo import fields
@@ -32,7 +31,7 @@ class TestFinance(BrowserCase):
         browser.see(".o_form_view")
         [program] = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["name"])
         browser.choose("program_id", program["name"])
-        self.attach(self.statement(cycle))
+        browser.attach("file", "statement.csv", self.statement(cycle))
         browser.see(".o_field_widget[name='column_ids'] .o_data_row", "Receipt No.")
         browser.picture("columns-guessed")
         browser.button("action_compare")
@@ -78,16 +77,6 @@ class TestFinance(BrowserCase):
             lines.append(",".join(cells))
         return "\n".join(lines)
 
-    def attach(self, text):
-        """Give a file to the form, as its button does."""
-        selector = json.dumps(".o_field_widget[name='file'] input[type='file']")
-        self.browser.js(
-            f"(() => {{ const files = new DataTransfer(); files.items.add(new File([{json.dumps(text)}],"
-            f" 'statement.csv', {{type: 'text/csv'}})); const input = document.querySelector({selector});"
-            " input.files = files.files; input.dispatchEvent(new Event('change', {bubbles: true})); })()"
-        )
-        self.browser.rest()
-
     def action(self, name):
         return self.admin.ref(f"g2p_payment_simple_mpesa.{name}")
 
@@ -103,19 +92,17 @@ class TestFinance(BrowserCase):
             ("action_payment_report", ".o_pivot table"),
             ("action_attempt_report", ".o_graph_renderer canvas"),
         ):
-            browser.call("Page.navigate", url="about:blank")
-            browser._go(f"/web#action={self.action(name)}")
+            browser.visit(f"/web#action={self.action(name)}")
             browser.see(seen)
             browser.rest()
             browser.picture(name)
-        browser.call("Page.navigate", url="about:blank")
-        browser._go(f"/web#action={self.action('action_reconciliation')}")
+        browser.visit(f"/web#action={self.action('action_reconciliation')}")
         browser.see(".modal", "Not sent")
         browser.see(".modal button[name='action_export_csv']")
         browser.picture("reconcile")
         text = browser.js(f"fetch('/g2p_mpesa/reconciliation/{cycle}/csv').then((answer) => answer.text())")
         self.assertEqual(len(text.strip().splitlines()), 7)
-        browser._go(f"/report/html/g2p_payment_simple_mpesa.signoff/{cycle}")
+        browser.visit(f"/report/html/g2p_payment_simple_mpesa.signoff/{cycle}")
         browser.see("body", "Sign-off")
-        browser.see("body", "1 payments are not closed")
+        browser.see("body", "Payments that are not closed: 1")
         browser.picture("sign-off")

@@ -42,9 +42,10 @@ def load_script(stage):
 class EarlierPaymentsCase(ProgramCase):
     """With payments as the earlier module leaves them: nothing of ours is written in them."""
 
-    def old_batch(self, started=None, completed=None, payments=()):
+    def old_batch(self, started=None, completed=None, payments=(), **values):
         """A batch; ``payments`` are in its list, as the earlier module sends them."""
-        batch = self.env["g2p.payment.batch"].create({"name": "Old", "cycle_id": self.cycle.id})
+        values = {"name": "Old", "cycle_id": self.cycle.id, **values}
+        batch = self.env["g2p.payment.batch"].create(values)
         self.env.flush_all()
         self.env.cr.execute(
             "UPDATE g2p_payment_batch SET batch_has_started = %s, batch_has_completed = %s WHERE id = %s",
@@ -291,7 +292,7 @@ class TestDuplicates(EarlierPaymentsCase):
         self.assertIn(str(self.entitlements[:2].ids), log.output[0])
         words = self.words()
         self.assertIn(
-            "2 entitlements were prepared more than once, and 1 of them were paid more than once", words
+            "Entitlements that were prepared more than once: 2. Paid more than once of these: 1", words
         )
         self.assertIn("100.00 too much", words)
         for entitlement in self.entitlements[:2]:
@@ -360,13 +361,42 @@ class TestMoneyAfterwards(EarlierPaymentsCase):
         self.assertEqual(sorted(self.entitlements[0].payment_ids.mapped("mpesa_state")), ["ready", "refused"])
 
 
+class TestBatchNames(EarlierPaymentsCase):
+    UUID = "9b2d7a52-6f0e-4f39-9c4e-1f6f3f5a7c11"
+
+    def test_a_uuid_becomes_a_name_that_people_can_say(self):
+        cases = [{"name": self.UUID, "tag_id": self.manager.batch_tag_ids.id}, {"name": self.UUID}]
+        batches = [self.old_batch(**case) for case in cases]
+        for number, batch in enumerate(batches):
+            self.old_payment(number, batch)
+        self.update()
+        # The earlier module gave one UUID to many.
+        self.assertEqual([batch.name for batch in batches], ["Cycle 1 / Everybody / 1", "Cycle 1 / 2"])
+        self.assertEqual({batch.external_batch_ref for batch in batches}, {self.UUID})
+        self.assertEqual(self.manager._next_batch_number(self.cycle), 3)
+
+    def test_a_reference_of_another_system_stays(self):
+        batch = self.old_batch(name=self.UUID, external_batch_ref="BANK-7")
+        self.old_payment(0, batch)
+        self.update()
+        self.assertEqual((batch.name, batch.external_batch_ref), ("Cycle 1 / 1", "BANK-7"))
+        self.assertIn(self.UUID, batch.message_ids[0].body)
+
+    def test_a_name_that_somebody_gave_stays(self):
+        mine, others = self.old_batch(name="January"), self.old_batch(name=self.UUID)
+        self.old_payment(0, mine)
+        self.update()
+        # Without a payment of ours it is not ours to name.
+        self.assertEqual((mine.name, others.name), ("January", self.UUID))
+
+
 class TestReport(EarlierPaymentsCase):
     def test_it_needs_no_email_address(self):
         self.env.ref("base.partner_root").email = False
         self.env.company.email = False
         self.old_payment(0, self.old_batch(started=True))
         self.update()
-        self.assertIn("1 of 100.00 are in doubt", self.words())
+        self.assertIn("In doubt: 1, of 100.00 in all", self.words())
 
     def test_it_counts_what_was_taken_over(self):
         for number in range(3):
@@ -375,10 +405,10 @@ class TestReport(EarlierPaymentsCase):
         self.old_payment(4, status="failed")
         self.update()
         for sentence in (
-            "3 payments of 299.25 in all are paid",
-            "1 of 100.00 are ready to be sent",
-            "1 of 100.00 have failed",
-            "3 payments were paid without their cents, 2.25 in all",
+            "Paid, as the earlier module recorded it: 3, of 299.25 in all",
+            "Ready to be sent: 1, of 100.00 in all",
+            "Failed: 1, of 100.00 in all",
+            "paid without their cents: 3. What was cut off: 2.25 in all",
         ):
             self.assertIn(sentence, self.words())
         self.assertFalse(self.manager.message_ids[0].attachment_ids)

@@ -67,7 +67,8 @@ class TestOverview(OverviewCase):
 
     def test_refused_are_prepared_again_by_one_click(self):
         self.assertEqual((self.batch.mpesa_again_count, self.cycle.mpesa_again_count), (1, 1))
-        self.assertIn("1 payments are prepared", self.batch.action_mpesa_prepare_again()["params"]["message"])
+        action = self.batch.action_mpesa_prepare_again()
+        self.assertIn("One payment is prepared.", action["params"]["message"])
         self.env.invalidate_all()
         self.assertEqual((self.batch.mpesa_again_count, self.cycle.mpesa_again_count), (0, 0))
         again = self.payments().filtered(lambda payment: payment.partner_id == self.people[1])
@@ -87,7 +88,7 @@ class TestOverview(OverviewCase):
 
     def test_who_sent_what_they_were_shown_is_in_the_batchs_timeline(self):
         said = " ".join(self.batch.message_ids.mapped("body"))
-        self.assertRegex(said, r"sends: 9 payments, .*900.*, by M-Pesa \(127.0.0.1\)")
+        self.assertRegex(said, r"sends .*900.* by M-Pesa \(127.0.0.1\)\. Payments: 9\.")
 
     def test_what_was_written_off_is_not_to_be_prepared_again(self):
         finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")

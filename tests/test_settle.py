@@ -256,7 +256,7 @@ class TestHands(ProgramCase):
         # As a release does, after the program was given another manager.
         self.program.payment_managers.manager_ref_id = f"{later._name},{later.id}"
         message = self.send()
-        self.assertIn("2 payments are those of the manager M-Pesa", message)
+        self.assertIn("Payments of the manager M-Pesa, which it alone sends: 2", message)
         self.assertEqual(self.notification["type"], "warning")
         self.assert_states(paid=2, ready=2)
         click_send(ready)

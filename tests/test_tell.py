@@ -143,7 +143,7 @@ class TestActivity(TellCase):
             self.tell()
             self.assertEqual(len(self.activities()), 1)
         self.assertEqual(self.activities().user_id, self.finance)
-        self.assertIn("2 payments of Cash transfers", self.activities().summary)
+        self.assertIn("Payments of Cash transfers in doubt: 2", self.activities().summary)
         doubts = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
         self.settle(doubts[0])
         self.tell()
@@ -186,7 +186,7 @@ class TestDigest(TellCase):
         self.send_as(self.sender)
         self.assert_states(doubt=3, ready=1)
         body = self.digest().body_html
-        self.assertIn("3 in doubt", body)
+        self.assertIn("In doubt: 3", " ".join(body.split()))
         self.assertIn("300.00", body)
         self.assertIn(self.batch.name, body)
         self.assertIn("no clear answer several times", body)
@@ -230,7 +230,7 @@ class TestSignoff(TellCase):
         for text in (
             self.batch.name,
             "400.00",
-            "2 payments are not closed",
+            "Payments that are not closed: 2",
             "no payee ID that can be used",
             "No statement was imported",
             "Approved by",

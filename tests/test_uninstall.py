@@ -48,9 +48,7 @@ class TestRefusal(ProgramCase):
         with self.assertRaises(UserError) as refusal:
             self.module.button_uninstall()
         sentence = str(refusal.exception)
-        self.assertIn(
-            "0 payments are being sent, 1 wait for the gateway's last word, and 2 are in doubt", sentence
-        )
+        self.assertIn("Being sent: 0; waiting for the gateway's last word: 1; in doubt: 2", sentence)
         self.assertIn("Refresh their status, let the finance group settle the doubts", sentence)
 
     def test_with_what_it_depends_on(self):
@@ -190,10 +188,10 @@ class TestUninstall(BaseCase):
             return cr.fetchall()
 
     def test_the_button_refuses(self):
-        self.assertIn("1 are in doubt", self.found["by the button"])
+        self.assertIn("in doubt: 1.", self.found["by the button"])
 
     def test_odoo_puts_it_back_at_the_last_moment(self):
-        self.assertIn("1 are in doubt", self.found["at the last moment"])
+        self.assertIn("in doubt: 1.", self.found["at the last moment"])
         self.assertEqual(self.found["afterwards"], "installed")
         self.assertEqual(self.found["managers"], 1)
 

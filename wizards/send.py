@@ -151,7 +151,7 @@ class SendWizard(models.TransientModel):
     def _note(self):
         """Keep on the batches, or on the cycle where they are many, who sends what they were shown."""
         body = _(
-            "%(person)s sends: %(count)s payments, %(amount)s, by %(gateway)s.",
+            "%(person)s sends %(amount)s by %(gateway)s. Payments: %(count)s.",
             person=self.env.user.name,
             count=self.count,
             amount=formatLang(self.env, self.amount, currency_obj=self.currency_id),

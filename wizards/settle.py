@@ -234,7 +234,7 @@ class SettleWizard(models.TransientModel):
         for batch in payments.batch_id:
             own = payments.filtered(lambda payment, batch=batch: payment.batch_id == batch)
             body = _(
-                "%(count)s payments settled by %(person)s. %(outcome)s. %(reason)s",
+                "%(person)s has settled payments: %(count)s. %(outcome)s. %(reason)s",
                 count=len(own),
                 person=self.env.user.name,
                 outcome=outcome,

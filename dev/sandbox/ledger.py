@@ -299,6 +299,7 @@ class Ledger:
     def _public(row):
         return {
             "id": row["id"],
+            "transaction_id": row["transaction_id"],
             "reference": row["reference"],
             "payee": row["payee"],
             "amount": row["amount"],

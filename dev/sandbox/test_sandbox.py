@@ -189,7 +189,7 @@ def test_deposit_pays(bare):
     assert ledger["paid"] == {PAYEE: 250}
     assert (ledger["count"], ledger["total"], ledger["float"]) == (1, 250, 10_000_000 - 250)
     (entry,) = ledger["entries"]
-    assert set(entry) == {"id", "reference", "payee", "amount", "at", "state", "request_no"}
+    assert set(entry) == {"id", "transaction_id", "reference", "payee", "amount", "at", "state", "request_no"}
     assert (entry["payee"], entry["amount"], entry["state"]) == (PAYEE, 250, "completed")
     assert datetime.fromisoformat(entry["at"]).utcoffset() is not None
 

@@ -18,6 +18,8 @@ _logger = logging.getLogger(__name__)
 
 MANAGER = "g2p.program.payment.manager.mpesa"
 BATCHES_AT_ONCE = 1000
+# What the earlier module named batches by.
+UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 # Entitlements that are named in a message; the file has them all.
 MOST_NAMED = 50
 # The columns of that file, and where they come from.
@@ -43,6 +45,7 @@ def migrate(cr, version):
     keep_duplicates_back(cr)
     take_payments_over(cr)
     refresh_batches(env)
+    name_batches(env)
     # The earlier module knew no other mode.
     cr.execute("UPDATE g2p_program_payment_manager_mpesa SET mode = 'live'")
     env.invalidate_all()
@@ -153,6 +156,42 @@ def refresh_batches(env):
         env["g2p.payment.batch"].browse(ids)._mpesa_refresh_figures()
 
 
+def name_batches(env):
+    """Batches that are named by a UUID get a name that people can say, as new ones have.
+
+    The UUID stays the reference by which other systems know the batch; where they have another one, it is
+    kept in the batch's chatter.
+    """
+    env.cr.execute(
+        """
+        WITH unnamed AS (
+            SELECT b.id, b.name AS uuid, c.name AS cycle, t.name AS tag,
+                   row_number() OVER (PARTITION BY b.cycle_id ORDER BY b.id) + coalesce((
+                       SELECT max(substring(other.name FROM ' / ([0-9]{1,9})$')::int)
+                         FROM g2p_payment_batch other WHERE other.cycle_id = b.cycle_id), 0) AS number
+              FROM g2p_payment_batch b
+              JOIN g2p_cycle c ON c.id = b.cycle_id
+              LEFT JOIN g2p_payment_batch_tag t ON t.id = b.tag_id
+             WHERE b.name ~ %s AND b.id IN (SELECT batch_id FROM mpesa_taken)
+        )
+        UPDATE g2p_payment_batch b SET
+            name = concat_ws(' / ', nullif(unnamed.cycle, ''), nullif(unnamed.tag, ''), unnamed.number),
+            external_batch_ref = coalesce(nullif(b.external_batch_ref, ''), unnamed.uuid)
+          FROM unnamed
+         WHERE unnamed.id = b.id
+        RETURNING b.id, unnamed.uuid, b.external_batch_ref <> unnamed.uuid
+        """,
+        [UUID],
+    )
+    rows = env.cr.fetchall()
+    env["g2p.payment.batch"].invalidate_model(["name", "external_batch_ref"])
+    for batch_id, uuid, has_other in rows:
+        if has_other:
+            batch = env["g2p.payment.batch"].browse(batch_id)
+            batch._message_log(body=paragraph("Until now, this batch was named {}.", uuid))
+    _logger.info("%s batches have got a name that people can say", len(rows))
+
+
 # What people are told
 
 
@@ -182,12 +221,12 @@ def bullets(lines):
 
 def payments_taken(manager):
     sentences = {
-        "paid": "{0} payments of {1} in all are paid, as the earlier module recorded it.",
-        "ready": "{0} of {1} are ready to be sent. When the earlier module was interrupted, it forgot what it"
-        " had sent: compare these with the gateway's statement before you send them.",
-        "doubt": "{0} of {1} are in doubt: nobody knows whether they were paid. They have no reference, so"
+        "paid": "Paid, as the earlier module recorded it: {0}, of {1} in all.",
+        "ready": "Ready to be sent: {0}, of {1} in all. When the earlier module was interrupted, it forgot what"
+        " it had sent: compare these with the gateway's statement before you send them.",
+        "doubt": "In doubt: {0}, of {1} in all. Nobody knows whether they were paid. They have no reference, so"
         " the gateway cannot be asked. The finance group settles them with the gateway's statement at hand.",
-        "refused": "{0} of {1} have failed.",
+        "refused": "Failed: {0}, of {1} in all.",
     }
     cr = manager.env.cr
     cr.execute(
@@ -215,7 +254,9 @@ def cents_lost(manager):
     count, amount = cr.fetchone()
     if not count:
         return ""
-    return paragraph("{} payments were paid without their cents, {:,.2f} in all.", count, amount)
+    return paragraph(
+        "Payments that were paid without their cents: {}. What was cut off: {:,.2f} in all.", count, amount
+    )
 
 
 def duplicates(manager):
@@ -252,7 +293,7 @@ def duplicates(manager):
     more = len(ids) - MOST_NAMED
     lines = duplicate_lines(cr, ids[:MOST_NAMED]) + ([f"and {more} more, in the file"] if more > 0 else [])
     text = (
-        "{} entitlements were prepared more than once, and {} of them were paid more than once, {:,.2f} too"
+        "Entitlements that were prepared more than once: {}. Paid more than once of these: {}, {:,.2f} too"
         " much. What was not sent of them is kept back as a doubt: see what the gateway's statement says, and"
         " settle it as paid or not paid."
     )
