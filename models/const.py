@@ -84,7 +84,7 @@ REASONS = [
     ("settled_not_paid", "Settled by hand: not paid"),
 ]
 
-# How a contact with the gateway, or a decision, ended: the gateway layer's words and our own, for the journal.
+# How a contact with the gateway, or a decision, ended, for the journal: the gateway layer's words and ours.
 CONTACT_OUTCOMES = [
     ("taken", "Order taken"),
     ("answered", "Answered"),

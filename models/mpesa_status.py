@@ -82,7 +82,8 @@ class MpesaStatus(models.AbstractModel):
             )
             payments.invalidate_recordset()
             note = _(
-                "Payments of which the gateway does not say how they went: %s. Look them up, and settle them.",
+                "Payments of which the gateway does not say how they went: %s. Look them up, and settle"
+                " them.",
                 len(states),
             )
             payments.batch_id[:1]._mpesa_call_finance_once(_("No news for %s days", LAST_DAY), note)
