@@ -319,6 +319,14 @@ class Lab:
         query = f"{END_BACKENDS} AND application_name <> %s AND (%s OR application_name = ANY(%s))"
         return len(self.execute(query, [self.database, APPLICATION, not names, names]))
 
+    def payments_are_held(self):
+        """Whether somebody is about to write payments: has locked the table or a row of it."""
+        query = (
+            "SELECT 1 FROM pg_locks WHERE relation = 'g2p_payment'::regclass AND mode <> 'AccessShareLock'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return bool(self.execute(query))
+
     def wait_for_backends(self):
         """Wait until nobody is connected: what killed servers had ordered may still be done."""
         query = f"SELECT 1 {BACKENDS} AND application_name <> %s"
@@ -500,6 +508,8 @@ class Server:
         self._jobs = jobs
         self._process = None
         self._sessions = {}
+        # How much had happened when the last order was given.
+        self._seen = 0
 
     # Life
 
@@ -573,8 +583,7 @@ class Server:
 
     def wait_dead(self):
         """Wait until the process has died that was ordered to; its server goes on if that was a worker."""
-        wait_until(self.happened, f"{self.name} comes to where it dies")
-        pid = self.happened()[-1][1]
+        pid = self._wait_for_order("comes to where it dies")
         wait_until(lambda: not self._lives(pid), f"process {pid} of {self.name} dies")
 
     def _lives(self, pid):
@@ -599,6 +608,7 @@ class Server:
 
     def order(self, point, act="kill", nth=1, **more):
         """Order what is to happen at a point; nothing else is then in force."""
+        self._seen = len(self.happened())
         waiting = self.faults.with_suffix(".new")
         waiting.write_text(json.dumps([{"point": point, "act": act, "nth": nth, **more}]))
         waiting.replace(self.faults)
@@ -617,17 +627,17 @@ class Server:
     def stopped_at(self, point, nth=1):
         """Order a stop; inside the block the process stands there, and after it goes on.
 
-        Gives a function to be called when the deed has begun that leads there.
+        Gives a function to be called when the deed has begun that leads there. Its argument is a condition:
+        until that is true of the process that stands, it is let go on for moments.
         """
         self.order(point, "stop", nth)
-        before = len(self.happened())
         stopped = []
 
-        def arrive():
-            wait_until(lambda: len(self.happened()) > before, f"{self.name} comes to {point}")
-            pid = self.happened()[-1][1]
+        def arrive(until=lambda: True):
+            pid = self._wait_for_order(f"comes to {point}")
             stopped.append(pid)
-            wait_until(lambda: " T " in Path(f"/proc/{pid}/stat").read_text(), f"{self.name} stops")
+            _wait_stopped(pid)
+            wait_until(lambda: until() or _go_on_for_a_moment(pid), f"{self.name} stands where it shall")
 
         try:
             yield arrive
@@ -635,6 +645,11 @@ class Server:
             self.forget_orders()
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
+
+    def _wait_for_order(self, what):
+        """Wait until the last order has been carried out; gives the process."""
+        wait_until(lambda: len(self.happened()) > self._seen, f"{self.name} {what}")
+        return self.happened()[-1][1]
 
     # People
 
@@ -657,6 +672,17 @@ class Server:
         while action["type"] == "ir.actions.act_window":
             action = session.click(action["res_model"], "action_send", action["res_id"])
         return action["params"]
+
+
+def _wait_stopped(pid):
+    wait_until(lambda: " T " in Path(f"/proc/{pid}/stat").read_text(), f"process {pid} stops")
+
+
+def _go_on_for_a_moment(pid):
+    os.kill(pid, signal.SIGCONT)
+    time.sleep(0.02)
+    os.kill(pid, signal.SIGSTOP)
+    _wait_stopped(pid)
 
 
 # PostgreSQL's own processes, which clean up, are not ours to end.

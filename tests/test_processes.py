@@ -31,8 +31,8 @@ DEATHS = (
 LOSSES = ("claim-committing", "claim-committed", "outcome-committing", "outcome-committed")
 # At most so many are sent within a click.
 IN_CLICK = 25
-# At most so many are claimed at a time by one sender: three for each of its connections.
-CLAIMED = 12
+# At most so many are claimed at a time by one sender of four connections, at a gateway that takes as long.
+CLAIMED, SLOW = 8, 100
 STATUS_PATH, DEPOSIT_PATH = "/api/transaction/status", "/api/transaction/deposit"
 
 
@@ -250,6 +250,7 @@ class TestClicks(ProcessCase):
         for point in LOSSES:
             with self.subTest(point):
                 self.prepared(IN_CLICK)
+                self.gateway.settings(latency_ms=SLOW)
                 self.server.order(point, "lose", nth=2)
                 self.server.send(self.cycle)
                 self.assertEqual(self.server.happened()[-1][0], point)
@@ -276,6 +277,7 @@ class TestDeath(ProcessCase):
 
     def test_04_process_dies_after_the_fifth_deposit(self):
         self.prepared(IN_CLICK)
+        self.gateway.settings(latency_ms=SLOW)
         self.server.order("order-answered", nth=5)
         self.click_until_death(self.server.send)
         claimed = self.states().get("sending", 0)
@@ -293,6 +295,7 @@ class TestDeath(ProcessCase):
         for point in DEATHS:
             with self.subTest(point):
                 self.prepared(IN_CLICK)
+                self.gateway.settings(latency_ms=SLOW)
                 self.server.order(point, nth=2)
                 self.click_until_death(self.server.send)
                 self.assertEqual(self.server.happened()[-1][0], point)
@@ -304,6 +307,8 @@ class TestDeath(ProcessCase):
         for point in ("claim-committed", "order-written", "outcome-committing"):
             with self.subTest(point):
                 self.prepared(full=True)
+                # So that they are claimed a few at a time.
+                self.gateway.settings(latency_ms=SLOW)
                 self.server.order(point, nth=2)
                 self.click_until_death(self.server.send)
                 self.come_to_rest()
@@ -347,13 +352,14 @@ class TestDeath(ProcessCase):
         self.prepared(IN_CLICK)
         self._set_lease(2)
         self.lab.set_manager(api_timeout=10)
-        # The gateway takes its time, so that the sender is stopped while it holds no lock.
-        self.gateway.settings(latency_ms=300)
+        # It has claimed more than it has begun to send.
+        self.gateway.settings(latency_ms=3000)
         with self.server.stopped_at("order-written", 3) as arrive:
             click = self.send_in_background()
-            arrive()
+            arrive(lambda: self.states()["sending"] == CLAIMED and not self.lab.payments_are_held())
+            self.gateway.settings(latency_ms=0)
             claimed = self.states()["sending"]
-            wait_until(self._cron_leaves_nothing_sending, "the leases run out", 20)
+            wait_until(self._cron_leaves_nothing_sending, "the leases run out")
             self.assertEqual(self.states()["doubt"], claimed)
         click.result(PATIENCE)
         self._set_lease(60)
@@ -544,6 +550,7 @@ class TestDatabaseRestart(ProcessCase):
         for point in ("claim-committing", "order-written", "order-answered", "outcome-committing"):
             with self.subTest(point):
                 self.prepared(IN_CLICK)
+                self.gateway.settings(latency_ms=SLOW)
                 with self.server.stopped_at(point, 2) as arrive:
                     click = self.send_in_background()
                     arrive()
