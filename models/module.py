@@ -27,9 +27,9 @@ class Module(models.Model):
         raise UserError(
             _(
                 "M-Pesa payments cannot be uninstalled now. Being sent: %(sending)s; waiting for the"
-                " gateway's last word: %(accepted)s; in doubt: %(doubt)s. Without this module nobody could find out"
-                " whether these were paid. Refresh their status, let the finance group settle the doubts, and"
-                " then uninstall.",
+                " gateway's last word: %(accepted)s; in doubt: %(doubt)s. Without this module nobody could"
+                " find out whether these were paid. Refresh their status, let the finance group settle the"
+                " doubts, and then uninstall.",
                 **{state: counts.get(state, 0) for state in open_states},
             )
         )

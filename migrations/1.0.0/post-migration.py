@@ -225,7 +225,8 @@ def payments_taken(manager):
         "ready": "Ready to be sent: {0}, of {1} in all. When the earlier module was interrupted, it forgot"
         " what it had sent: compare these with the gateway's statement before you send them.",
         "doubt": "In doubt: {0}, of {1} in all. Nobody knows whether they were paid. They have no reference,"
-        " so the gateway cannot be asked. The finance group settles them with the gateway's statement at hand.",
+        " so the gateway cannot be asked. The finance group settles them with the gateway's statement at"
+        " hand.",
         "refused": "Failed: {0}, of {1} in all.",
     }
     cr = manager.env.cr
