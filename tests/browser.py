@@ -180,6 +180,8 @@ class Browser:
 
     def log_in(self, database, login, password):
         """Log in, and leave whoever was before."""
+        # The page of whoever was before would go on asking the server, as nobody.
+        self._leave()
         self.call("Network.clearBrowserCookies")
         self._go("/web/login")
         params = {"db": database, "login": login, "password": password}
@@ -191,6 +193,11 @@ class Browser:
         )
         if not answer:
             raise LabError(f"{login} cannot log in")
+
+    def _leave(self):
+        # Chromium answers before the page is left, and if it is sent elsewhere meanwhile, it goes nowhere.
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank' && document.readyState === 'complete'", "the page is left")
 
     def _go(self, path):
         self.call("Page.navigate", url=self.url + path)
@@ -212,7 +219,7 @@ class Browser:
     def visit(self, path):
         """Open an address of the server anew, and wait until the page has nothing to do."""
         # The same address twice would not load it anew.
-        self.call("Page.navigate", url="about:blank")
+        self._leave()
         self._go(path)
         self.rest()
 
