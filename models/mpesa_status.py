@@ -1,7 +1,9 @@
 """How payments stand that were sent: expired leases, and what the gateway says when it is asked."""
 
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from odoo import _, api, models
@@ -20,11 +22,15 @@ _logger.addFilter(RedactingFilter())
 INTERVALS = (2, 5, 10, 30, 60, 120, 360, 720, 1440)
 # Days after it was first sent, after which a payment without news becomes a person's task.
 LAST_DAY = 7
-# Status queries of one run of the scheduled job, for each manager, and in one claim.
+# Status queries of one run of the scheduled job, for each manager; and for a connection in one claim.
 MOST_IN_RUN = 1000
-CLAIM_SIZE = 10
-# Odoo kills a scheduled job that takes too long, and what comes after it would wait for ever.
+CLAIM_PER_CONNECTION = 10
+# Seconds; less than the shortest interval, after which others may ask for the same payments.
+SECONDS_IN_CLAIM = 60
+# Odoo kills a scheduled job that takes too long, and what comes after it would wait for ever. What is left is
+# asked for by a job of its own, for so long, and then by another one.
 SECONDS_IN_RUN = 60
+SECONDS_IN_JOB = 60
 PATIENCE = 3
 # Minutes after which a gateway that has never seen a reference is not going to see it any more.
 GRACE = 10
@@ -54,9 +60,29 @@ class MpesaStatus(models.AbstractModel):
         durably(self.env, lambda own: self.with_env(own)._mpesa_give_up())
         durably(self.env, lambda own: self.with_env(own)._mpesa_sweep())
         try:
-            self._mpesa_refresh_status(ends=ends)
+            self._mpesa_refresh_status(most=MOST_IN_RUN, ends=ends)
         except errors.GatewayError as error:
             _logger.warning("Manager %s cannot ask its gateway: %s", self.id, error.message)
+        else:
+            self._mpesa_refresh_in_job(f"mpesa-status-{self.id}")
+
+    def _mpesa_refresh_in_job(self, key):
+        """Ask by a job for what is due still, where a job does not do so already."""
+        if self.status_endpoint_url and StatusQuery(self).anything_due():
+            self.with_delay(identity_key=key, priority=20)._refresh_status_job()
+
+    def _refresh_status_job(self):
+        """Queue job: ask the gateway for what is due, for a while, and leave the rest to another job.
+
+        :return: what was done, as the job's result.
+        """
+        try:
+            asked = self._mpesa_refresh_status(ends=time.monotonic() + SECONDS_IN_JOB)
+        except errors.GatewayError as error:
+            # The scheduled job tries again.
+            return error.message
+        self._mpesa_refresh_in_job(f"mpesa-status-{self.id}-after-{self.env.context.get('job_uuid')}")
+        return f"{asked} asked"
 
     def _mpesa_give_up(self):
         """What has no news on its last day becomes a person's task, in this transaction.
@@ -88,7 +114,7 @@ class MpesaStatus(models.AbstractModel):
             )
             payments.batch_id[:1]._mpesa_call_finance_once(_("No news for %s days", LAST_DAY), note)
 
-    def _mpesa_refresh_status(self, payments=None, most=MOST_IN_RUN, ends=float("inf")):
+    def _mpesa_refresh_status(self, payments=None, most=float("inf"), ends=float("inf")):
         """Ask the gateway for payments that are accepted or in doubt, those that are due first.
 
         :param payments: only these, due or not; None for all that are due.
@@ -102,39 +128,88 @@ class MpesaStatus(models.AbstractModel):
         return StatusQuery(self, payments).run(most, ends)
 
 
+NOT_ASKED = object()
+# Whose turn it is, by this moment or not: what is asked for now was chosen by somebody.
+DUE = """
+    mpesa_state IN ('accepted', 'doubt') AND mpesa_manager_id = %(manager)s AND mpesa_reference IS NOT NULL
+    AND CASE WHEN %(all)s THEN mpesa_next_check <= statement_timestamp() AT TIME ZONE 'UTC'
+             ELSE id = ANY(%(ids)s) AND NOT id = ANY(%(asked)s) END
+"""
+
+
 class StatusQuery:
-    """Asks the gateway for payments, a few at a time. Two at once never ask for the same one."""
+    """Asks the gateway for payments, as many at a time as there are connections.
+
+    Two at once never ask for the same one. Threads make the requests and nothing else.
+
+    :param payments: only these, due or not; None for all that are due.
+    """
 
     def __init__(self, manager, payments=None):
         self.env = manager.env
         self.manager = manager
         self.payment_ids = payments.ids if payments is not None else None
+        self._gateway = manager._mpesa_gateway()
+        self._connections = manager.max_connections
+        self._by_reference = {}
         self._rows = []
-        self._asked = set()
+        self._asked = []
         self._never_seen = []
-        self._in_a_row = 0
         self._pace = Pace(manager)
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+        # Why nothing more is asked.
+        self._error = None
 
     def run(self, most, ends):
-        with self.manager._mpesa_client(self._note) as client:
+        """Ask until nothing is due.
+
+        :param most: ask for no more than so many.
+        :param float ends: the moment of the monotonic clock after which nothing more is asked.
+        :return: how many were asked for.
+        :raise GatewayError: the gateway is in no state to be asked.
+        """
+        with (
+            self.manager._mpesa_client(self._note) as client,
+            ThreadPoolExecutor(self._connections, "mpesa-status") as pool,
+        ):
             while len(self._asked) < most and time.monotonic() < ends:
-                due = durably(self.env, self._claim)
+                number = min(CLAIM_PER_CONNECTION * self._connections, most - len(self._asked))
+                due = durably(self.env, lambda own, number=number: self._claim(own, number))
                 if not due:
                     break
                 turns = self._turns(len(due))
                 if turns[0] > time.monotonic() + LONGEST_PAUSE:
                     break
-                for payment, turn in zip(due, turns, strict=True):
-                    time.sleep(max(0, turn - time.monotonic()))
-                    self._ask(client, payment)
+                until = min(ends, time.monotonic() + SECONDS_IN_CLAIM)
+                orders = [(payment, turn, until) for payment, turn in zip(due, turns, strict=True)]
+                answers = list(pool.map(lambda order, client=client: self._ask(client, *order), orders))
+                self._record(due, answers)
         if self._never_seen:
             Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen)
         return len(self._asked)
 
+    def anything_due(self):
+        """Whether there is something left to ask for."""
+
+        def look(own):
+            own.cr.execute(f"SELECT 1 FROM g2p_payment WHERE {DUE} LIMIT 1", self._parameters())
+            return bool(own.cr.fetchone())
+
+        return durably(self.env, look)
+
     def _turns(self, number):
         return durably(self.env, lambda own: self._pace.reserve(own, number))
 
-    def _claim(self, own):
+    def _parameters(self):
+        return {
+            "manager": self.manager.id,
+            "all": self.payment_ids is None,
+            "ids": self.payment_ids or [],
+            "asked": self._asked if self.payment_ids else [],
+        }
+
+    def _claim(self, own, number):
         """The next due payments; put off before they are asked for, so that nobody else asks."""
         minutes = ", ".join(str(interval) for interval in INTERVALS)
         own.cr.execute(
@@ -144,87 +219,97 @@ class StatusQuery:
                 mpesa_next_check = clock_timestamp() AT TIME ZONE 'UTC' + interval '1 minute'
                     * (ARRAY[{minutes}])[least(coalesce(p.mpesa_checks, 0) + 1, {len(INTERVALS)})]
              WHERE p.id IN (
-                SELECT id FROM g2p_payment
-                 WHERE mpesa_state IN ('accepted', 'doubt') AND mpesa_manager_id = %(manager)s
-                   AND mpesa_reference IS NOT NULL
-                   AND CASE WHEN %(all)s THEN mpesa_next_check <= clock_timestamp() AT TIME ZONE 'UTC'
-                            ELSE id = ANY(%(ids)s) END
-                   AND NOT id = ANY(%(asked)s)
-                 ORDER BY mpesa_next_check
-                 LIMIT {CLAIM_SIZE}
-                   FOR NO KEY UPDATE SKIP LOCKED)
+                SELECT id FROM g2p_payment WHERE {DUE}
+                 ORDER BY mpesa_next_check LIMIT %(number)s FOR NO KEY UPDATE SKIP LOCKED)
             RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
                 p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
                     AND p.mpesa_first_sent_at > clock_timestamp() AT TIME ZONE 'UTC'
                         - %(last_day)s * interval '1 day' AS may_go_again
             """,
-            {
-                "gateway": self.manager._mpesa_gateway(),
-                "grace": GRACE,
-                "last_day": LAST_DAY,
-                "manager": self.manager.id,
-                "all": self.payment_ids is None,
-                "ids": self.payment_ids or [],
-                "asked": list(self._asked),
-            },
+            self._parameters()
+            | {"number": number, "gateway": self._gateway, "grace": GRACE, "last_day": LAST_DAY},
         )
         due = own.cr.dictfetchall()
-        self._asked.update(row["id"] for row in due)
+        self._by_reference = {row["mpesa_reference"]: row for row in due}
         return due
 
-    def _ask(self, client, payment):
-        self._payment = payment
+    # In the threads
+
+    def _ask(self, client, payment, turn, until):
+        """The gateway's answer, or None where there is none; ``NOT_ASKED`` where it is too late to ask."""
+        time.sleep(max(0, turn - time.monotonic()))
+        if self._error or time.monotonic() >= until:
+            return NOT_ASKED
         try:
             status = client.status(payment["mpesa_reference"])
-            self._in_a_row = 0
-        except errors.OurFault:
-            durably(self.env, self._write_rows)
-            raise
         except errors.GatewayError as error:
-            durably(self.env, self._write_rows)
-            self._in_a_row += 1
-            if error.is_overload:
-                seconds = error.retry_after or 2.0**self._in_a_row
-                durably(self.env, lambda own: self._pace.put_off(own, seconds))
-                raise
-            if self._in_a_row >= PATIENCE:
-                raise
-        else:
-            durably(self.env, lambda own: self._write(own, payment, status))
-        finally:
-            self._rows.clear()
+            self._count(error)
+            return None
+        self._count(None)
+        return status
 
-    def _write(self, own, payment, status):
-        """Settle what the gateway has decided; leave the rest as it is. Twice is as good as once."""
-        moves = own["g2p.payment"]
-        sources = [const.ACCEPTED, const.DOUBT]
-        row = {"id": payment["id"], "mpesa_reason": None, "mpesa_words": status.words or None}
-        if status.state == "completed" and status.amount not in (None, payment["amount_issued"]):
-            moves._mpesa_move([const.ACCEPTED], const.DOUBT, [row | {"mpesa_reason": "amount_differs"}])
-        elif status.state == "completed":
-            moves._mpesa_move(
-                sources, const.PAID, [row | {"mpesa_receipt": status.receipt or None}], confirmed=True
-            )
-        elif status.state == "unknown" and payment["may_go_again"] and self.manager.honours_idempotency_key:
-            self._never_seen.append(payment["id"])
-        elif status.state == "failed":
-            moves._mpesa_move(sources, const.REFUSED, [row | {"mpesa_reason": errors.FAILED_LATER}])
-        self._write_rows(own)
+    def _count(self, error):
+        with self._lock:
+            self._in_a_row = self._in_a_row + 1 if error else 0
+            is_us = isinstance(error, errors.OurFault)
+            if error and (is_us or error.is_overload or self._in_a_row >= PATIENCE):
+                self._error = self._error or error
 
     def _note(self, contact):
         row = self.env["g2p.payment.mpesa.attempt"]._row(contact) | {"manager_id": self.manager.id}
-        if contact.reference:
+        payment = self._by_reference.get(contact.reference)
+        if payment:
             row |= {
-                "payment_id": self._payment["id"],
-                "batch_id": self._payment["batch_id"],
-                "payee": mask_payee(self._payment["account_number"]),
-                "amount": self._payment["amount_issued"],
+                "payment_id": payment["id"],
+                "batch_id": payment["batch_id"],
+                "payee": mask_payee(payment["account_number"]),
+                "amount": payment["amount_issued"],
             }
         self._rows.append(row)
 
-    def _write_rows(self, own):
+    # Written by the thread that runs
+
+    def _record(self, due, answers):
+        """Settle what the gateway has decided, and leave the rest as it is."""
+        pairs = list(zip(due, answers, strict=True))
+        not_asked = [payment["id"] for payment, answer in pairs if answer is NOT_ASKED]
+        self._asked += [payment["id"] for payment, answer in pairs if answer is not NOT_ASKED]
+        moves = [self._move(*pair) for pair in pairs if pair[1] not in (None, NOT_ASKED)]
+        durably(self.env, lambda own: self._write(own, [move for move in moves if move], not_asked))
+        self._rows.clear()
+        if self._error:
+            if self._error.is_overload:
+                seconds = self._error.retry_after or 2.0**self._in_a_row
+                durably(self.env, lambda own: self._pace.put_off(own, seconds))
+            raise self._error
+
+    def _move(self, payment, status):
+        """What an answer means: sources, target, whether confirmed, and the row; None if nothing follows."""
+        sources = (const.ACCEPTED, const.DOUBT)
+        row = {"id": payment["id"], "mpesa_reason": None, "mpesa_words": status.words or None}
+        if status.state == "completed" and status.amount not in (None, payment["amount_issued"]):
+            return (const.ACCEPTED,), const.DOUBT, False, row | {"mpesa_reason": "amount_differs"}
+        if status.state == "completed":
+            return sources, const.PAID, True, row | {"mpesa_receipt": status.receipt or None}
+        if status.state == "failed":
+            return sources, const.REFUSED, False, row | {"mpesa_reason": errors.FAILED_LATER}
+        if status.state == "unknown" and payment["may_go_again"] and self.manager.honours_idempotency_key:
+            self._never_seen.append(payment["id"])
+        return None
+
+    def _write(self, own, moves, not_asked):
+        """Twice is as good as once."""
+        for sources, target, confirmed in {move[:3] for move in moves}:
+            rows = [move[3] for move in moves if move[:3] == (sources, target, confirmed)]
+            own["g2p.payment"]._mpesa_move(sources, target, rows, confirmed=confirmed)
         own["g2p.payment.mpesa.attempt"]._record(self._rows)
+        # They are due still.
+        own.cr.execute(
+            "UPDATE g2p_payment SET mpesa_next_check = clock_timestamp() AT TIME ZONE 'UTC'"
+            " WHERE id = ANY(%s) AND mpesa_state IN ('accepted', 'doubt')",
+            [not_asked],
+        )
 
 
 def expire_leases(own):

@@ -148,8 +148,9 @@ class Payment(models.Model):
                 ON g2p_payment (mpesa_manager_id, account_number) WHERE mpesa_state = 'sending';
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_batch_idx
                 ON g2p_payment (batch_id, mpesa_state, id);
-            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_due_idx
-                ON g2p_payment (mpesa_next_check) WHERE mpesa_state IN ('accepted', 'doubt');
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_manager_due_idx
+                ON g2p_payment (mpesa_manager_id, mpesa_next_check)
+                WHERE mpesa_state IN ('accepted', 'doubt');
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_lease_idx
                 ON g2p_payment (mpesa_lease_until) WHERE mpesa_state = 'sending';
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_entitlement_idx

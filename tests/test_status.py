@@ -1,7 +1,10 @@
+from datetime import timedelta
+from unittest.mock import patch
+
 from odoo.exceptions import UserError
 from odoo.tests import new_test_user
 
-from ..models import const
+from ..models import const, mpesa_status
 from .common import ProgramCase, phone
 from .harness import load_dev
 
@@ -224,6 +227,76 @@ class TestStatus(FullProfileCase):
         if isinstance(who, str):
             return self.gateway.fault(who, kind, *args, **kwargs)
         return super().fault(who, kind, *args, **kwargs)
+
+
+class TestManyQueries(FullProfileCase):
+    """More than one at a time, and more than one run."""
+
+    PEOPLE = 24
+
+    def setUp(self):
+        super().setUp()
+        self.prepare()
+        self.send()
+        self.assert_states(accepted=24)
+
+    def at_once(self):
+        """The most queries that were under way in one moment, by the journal."""
+        self.env.invalidate_all()
+        spans = [(a.started, a.started + timedelta(seconds=a.seconds)) for a in self.attempts("status")]
+        return max(sum(begin <= moment < end for begin, end in spans) for moment, _end in spans)
+
+    def jobs(self):
+        return self.env["queue.job"].search([("method_name", "=", "_refresh_status_job")])
+
+    def test_as_many_are_asked_at_once_as_there_are_connections(self):
+        self.gateway.settings(latency_ms=200)
+        self.addCleanup(self.gateway.settings, latency_ms=0)
+        self.ask()
+        self.assertEqual(self.at_once(), self.manager.max_connections)
+        self.assert_states(paid=24)
+        self.assert_agrees()
+
+    def test_one_after_the_other_where_there_is_one_connection(self):
+        self.manager.max_connections = 1
+        self.ask()
+        self.assertEqual(self.at_once(), 1)
+        self.assert_states(paid=24)
+
+    def test_what_a_run_leaves_is_asked_for_by_jobs_one_at_a_time(self):
+        with patch.object(mpesa_status, "MOST_IN_RUN", 5):
+            self.ask()
+            self.assert_states(paid=5, accepted=19)
+            self.run_cron()
+        self.assertEqual(len(self.jobs()), 1)
+        self.run_cron()
+        self.assert_states(paid=24)
+        self.assertEqual(len(self.jobs()), 1)
+
+    def test_a_job_asks_for_what_is_due_and_leaves_the_rest_to_another(self):
+        self.age("mpesa_next_check", "2 days")
+        with patch.object(mpesa_status, "SECONDS_IN_JOB", 0):
+            self.manager._refresh_status_job()
+        self.assert_states(accepted=24)
+        self.assertEqual(len(self.jobs()), 1)
+        self.manager._refresh_status_job()
+        self.assert_states(paid=24)
+        self.assertEqual(len(self.jobs()), 1)
+        self.assert_agrees()
+
+    def test_what_is_not_asked_for_any_more_after_a_failure_is_due_still(self):
+        self.manager.max_connections = 2
+        self.fault("status", "500")
+        self.ask()
+        asked = len(self.attempts("status"))
+        self.assertIn(asked, range(3, 6))
+        self.assert_states(accepted=24)
+        self.gateway.clear_faults()
+        self.run_cron()
+        self.assert_states(paid=24 - asked, accepted=asked)
+
+    def fault(self, who, kind, *args, **kwargs):
+        self.gateway.fault(who, kind, *args, **kwargs)
 
 
 class TestLease(FullProfileCase):
