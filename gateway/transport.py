@@ -8,26 +8,24 @@ longer, nothing is written any more.
 import http.client
 import io
 import json
-import logging
+import select
 import socket
 import ssl
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError, SSLError
-from urllib3.exceptions import TimeoutError as PoolTimeoutError
-from urllib3.util import Timeout, parse_url
-from urllib3.util.ssl_ import create_urllib3_context
 
 from . import errors
-from .masking import RedactingFilter, redact
+from .masking import redact
 
+USER_AGENT = "g2p_payment_simple_mpesa"
+# What may stand in an address as it is.
+IN_ADDRESS = "%/:=&?~#+!$,;'@()*[]"
 # An answer of a payment gateway is a few hundred bytes.
 MAX_BODY = 64 * 1024
 # Seconds for which a server may ask to be left alone.
@@ -39,16 +37,12 @@ MOST_WORDS = 300
 class _Clock(threading.local):
     """Of the request that this thread makes: whether it was written, and how much time is left."""
 
-    running = False
     written = False
 
     def start(self, timeout):
-        self.running, self.written = True, False
+        self.written = False
         self.timeout = timeout
         self._end = time.monotonic() + 2 * timeout
-
-    def stop(self):
-        self.running = False
 
     def about_to_write(self):
         """:raise TimeoutError: too late to write the first byte."""
@@ -72,19 +66,19 @@ class _BadAnswer(Exception):
     """An answer that is not read to its end; the text is for people."""
 
 
-# What went wrong, in words for people. The first kind that is among an error and its causes counts.
+# What went wrong, in words for people. The first kind that fits counts.
 _BROKEN_OFF = "the connection ended before a whole answer"
+_NO_ADDRESS = "the address or the order cannot be written"
 _SENTENCES = (
     (ssl.SSLCertVerificationError, "the certificate cannot be trusted"),
-    ((ssl.SSLError, SSLError), "no secure connection could be made"),
+    (ssl.SSLError, "no secure connection could be made"),
     (socket.gaierror, "the host name is not known"),
     (ConnectionRefusedError, "the connection was refused"),
-    (NewConnectionError, "no connection could be made"),
-    ((TimeoutError, PoolTimeoutError), "the time-out has passed"),
+    (TimeoutError, "the time-out has passed"),
     ((ConnectionError, http.client.IncompleteRead), _BROKEN_OFF),
+    ((ValueError, http.client.InvalidURL), _NO_ADDRESS),
     (http.client.HTTPException, "the answer is not HTTP"),
-    (ProtocolError, _BROKEN_OFF),
-    (ValueError, "the address or the order cannot be written"),
+    (OSError, "no connection could be made"),
 )
 # The same as codes, where whoever sets a gateway up can do something about it.
 _CAUSES = (
@@ -94,17 +88,6 @@ _CAUSES = (
     (ConnectionRefusedError, errors.CONNECTION_REFUSED),
     (TimeoutError, errors.TIMED_OUT),
 )
-
-
-class _OwnTexts(RedactingFilter):
-    """Redacts what urllib3 logs of our requests; other people's are not ours to change."""
-
-    def filter(self, record):
-        return super().filter(record) if _clock.running else True
-
-
-for _name in ("urllib3.connection", "urllib3.connectionpool"):
-    logging.getLogger(_name).addFilter(_OwnTexts())
 
 
 class _TimedReader(io.RawIOBase):
@@ -141,37 +124,77 @@ class _Witness:
         """Write head and form in one piece: in two, the server wakes up twice."""
         self._held = []
         try:
-            returned = super().request(*args, **kwargs)
+            super().request(*args, **kwargs)
             whole = b"".join(self._held)
         finally:
             self._held = None
         self.send(whole)
-        return returned
 
     def send(self, data):
         if self._held is not None:
             return self._held.append(data)
-        if self.sock is None and self.auto_open:
+        if self.sock is None:
             self.connect()
         _clock.about_to_write()
         self.sock.settimeout(_clock.seconds_left())
         return super().send(data)
 
+    def close_if_dropped(self):
+        """Whoever writes to a connection that the server has closed does not know what became of it."""
+        if self.sock is not None:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            if poll.poll(0):
+                self.close()
 
-class _WitnessHTTPConnection(_Witness, HTTPConnection):
+
+class _HTTPConnection(_Witness, http.client.HTTPConnection):
     pass
 
 
-class _WitnessHTTPSConnection(_Witness, HTTPSConnection):
+class _HTTPSConnection(_Witness, http.client.HTTPSConnection):
     pass
 
 
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WitnessHTTPConnection
+class _Server:
+    """The kept connections to one server. A thread has one to itself for as long as it needs it.
 
+    :param parts: of an address there, split.
+    :param float timeout: seconds to connect.
+    :param int most: connections that are kept.
+    :raise ValueError: the address is none.
+    """
 
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WitnessHTTPSConnection
+    def __init__(self, parts, timeout, most):
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"no address: {parts.scheme}")
+        self._where = {"host": parts.hostname, "port": parts.port, "timeout": timeout}
+        self._kind = _HTTPConnection
+        if parts.scheme == "https":
+            self._kind = _HTTPSConnection
+            self._where["context"] = _trust()
+        self._most = most
+        self._idle = deque()
+
+    def take(self):
+        """A connection that nobody else has."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._kind(**self._where)
+        connection.close_if_dropped()
+        return connection
+
+    def give_back(self, connection):
+        """Keep a connection whose answer was read to the end."""
+        if len(self._idle) < self._most:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self):
+        while self._idle:
+            self._idle.pop().close()
 
 
 @dataclass(frozen=True)
@@ -211,15 +234,15 @@ class Http:
     def __init__(self, timeout, connections=1):
         self.timeout = timeout
         self._connections = connections
-        self._pools = {}
+        self._servers = {}
+        self._targets = {}
         self._lock = threading.Lock()
 
     def close(self):
         """Close the connections."""
         with self._lock:
-            for pool, _path in self._pools.values():
-                pool.close()
-            self._pools.clear()
+            for server in self._servers.values():
+                server.close()
 
     def send(self, method, url, secrets=(), data=None, params=None, headers=None):
         """Make one request. It follows no redirect, and knows no proxy and no .netrc.
@@ -234,82 +257,53 @@ class Http:
         _clock.start(self.timeout)
         try:
             return self._exchange(method, url, secrets, data, params, headers or {})
-        # ValueError: a header that is no text.
-        except (HTTPError, http.client.HTTPException, OSError, ValueError, _BadAnswer) as error:
-            words, cause = redact(_cause(error), secrets)[:MOST_WORDS], _cause_code(error)
+        # ValueError: an address that is none, or a header that is no text.
+        except (http.client.HTTPException, OSError, ValueError, _BadAnswer) as error:
+            words, cause = redact(_cause(error), secrets)[:MOST_WORDS], _first(_CAUSES, error)
             if _clock.written:
                 raise errors.Unclear(errors.NO_ANSWER, words, cause=cause) from None
-            is_tls = isinstance(error, SSLError | ssl.SSLError)
-            reason = errors.TLS if is_tls else errors.UNREACHABLE
+            reason = errors.TLS if isinstance(error, ssl.SSLError) else errors.UNREACHABLE
             raise errors.Unreachable(reason, words, cause=cause) from None
-        finally:
-            _clock.stop()
 
     def _exchange(self, method, url, secrets, data, params, headers):
-        pool, path = self._pool(url)
+        server, target = self._target(url)
         if params:
-            path += ("&" if "?" in path else "?") + urlencode(params)
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
+            target += ("&" if "?" in target else "?") + urlencode(params)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT, **headers}
         body = None
         if data is not None:
             body = urlencode(data).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        response = pool.urlopen(
-            method,
-            path,
-            body=body,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-        )
+        connection = server.take()
         try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
             content = _read(response)
         except BaseException:
             # What is left of the answer is not to be taken for the next one.
-            response.close()
+            connection.close()
             raise
-        finally:
-            response.release_conn()
+        server.give_back(connection)
         return _reply(response, content, secrets)
 
-    def _pool(self, url):
-        """The connections to a URL's server, and what is asked for there."""
+    def _target(self, url):
+        """The server of a URL, and what is asked for there."""
         with self._lock:
-            if url not in self._pools:
-                self._pools[url] = self._new_pool(url)
-            return self._pools[url]
+            if url not in self._targets:
+                self._targets[url] = self._new_target(urlsplit(url))
+            return self._targets[url]
 
-    def _new_pool(self, url):
-        parts = parse_url(url)
-        if parts.scheme not in ("http", "https") or not parts.host:
-            raise LocationValueError(f"no address: {parts.scheme}")
-        for other, (pool, _path) in self._pools.items():
-            if _server(other) == _server(url):
-                return pool, parts.request_uri
-        options = {
-            "maxsize": self._connections,
-            "timeout": Timeout(connect=self.timeout, read=self.timeout),
-        }
-        if parts.scheme == "https":
-            options["ssl_context"] = _trust()
-        kind = {"http": _HTTPPool, "https": _HTTPSPool}[parts.scheme]
-        return kind(parts.host, parts.port, **options), parts.request_uri
-
-
-def _server(url):
-    parts = parse_url(url)
-    return parts.scheme, parts.host, parts.port
+    def _new_target(self, parts):
+        key = parts.scheme, parts.netloc
+        if key not in self._servers:
+            self._servers[key] = _Server(parts, self.timeout, self._connections)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return self._servers[key], quote(target, safe=IN_ADDRESS)
 
 
 def _trust():
-    """Certificates of the system, where an administrator adds their own, and those that come with Python.
-
-    urllib3 compares the names itself: before version 2 it cannot leave that to Python for a number.
-    """
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.check_hostname = False
+    """Certificates of the system, where an administrator adds their own, and those that come with Python."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_default_certs()
     context.load_verify_locations(certifi.where())
     return context
@@ -319,44 +313,24 @@ def _cause(error):
     """What went wrong, in a sentence that names no class of Python, and nothing of the form."""
     if isinstance(error, _BadAnswer):
         return str(error)
-    causes = _causes(error)
-    for kind, sentence in _SENTENCES:
-        found = next((cause for cause in causes if isinstance(cause, kind)), None)
-        if found:
-            detail = getattr(found, "verify_message", "")
-            return f"{sentence}: {detail}" if detail else sentence
-    return "the exchange failed"
+    sentence, detail = _first(_SENTENCES, error), getattr(error, "verify_message", "")
+    return f"{sentence}: {detail}" if detail else sentence
 
 
-def _causes(error):
-    """An error and all that it wraps: urllib3 keeps that in arguments, or in ``reason``."""
-    waiting, seen = [error], []
-    while waiting:
-        cause = waiting.pop(0)
-        if isinstance(cause, BaseException) and cause not in seen:
-            seen.append(cause)
-            waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
-    return seen
-
-
-def _cause_code(error):
-    """What went wrong, as a code of :mod:`errors`, or "" where it has none."""
-    causes = _causes(error)
-    for kind, code in _CAUSES:
-        if any(isinstance(cause, kind) for cause in causes):
-            return code
-    return ""
+def _first(table, error):
+    """What a table says of an error's kind, or "" where it says nothing."""
+    return next((said for kind, said in table if isinstance(error, kind)), "")
 
 
 def _read(response):
     """The whole body, if it is of a sane size."""
     content = b""
-    for piece in response.stream(8192, decode_content=False):
+    while piece := response.read(8192):
         content += piece
         if len(content) > MAX_BODY:
             raise _BadAnswer("the answer is too long")
-    # urllib3 1.26 takes a body that ends too early for a whole one.
-    if response.length_remaining:
+    # http.client takes a body that ends too early for a whole one if it is read in pieces.
+    if response.length:
         raise _BadAnswer("the answer was cut short")
     return content
 

@@ -1,7 +1,6 @@
 """Whatever comes back, cut wherever it may be: paid, refused and our fault only on a clear word."""
 
 import json
-import logging
 import re
 import socket
 import threading
@@ -207,10 +206,6 @@ class TestFuzz(BaseCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # urllib3 warns of each header that is none.
-        logger = logging.getLogger("urllib3")
-        cls.addClassCleanup(logger.setLevel, logger.level)
-        logger.setLevel(logging.ERROR)
         cls.server = RawServer()
         cls.addClassCleanup(cls.server.close)
 
