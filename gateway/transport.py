@@ -124,11 +124,12 @@ class _Witness:
         """Write head and form in one piece: in two, the server wakes up twice."""
         self._held = []
         try:
-            super().request(*args, **kwargs)
+            returned = super().request(*args, **kwargs)
             whole = b"".join(self._held)
         finally:
             self._held = None
         self.send(whole)
+        return returned
 
     def send(self, data):
         if self._held is not None:
