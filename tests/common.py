@@ -1,10 +1,12 @@
 """A program, its people and a real gateway process, for every test."""
 
+import socket
+import threading
 from datetime import date
 from pathlib import Path
 
 from odoo.modules.module import get_module_path
-from odoo.tests import TransactionCase
+from odoo.tests import TransactionCase, new_test_user
 
 from ..models.figures import FIGURES
 from . import books
@@ -34,8 +36,8 @@ def manager_vals(gateway, full=False, **vals):
     }
 
 
-class GatewayProcessCase(TransactionCase):
-    """With a sandbox gateway as a process of its own on loopback."""
+class WithGateway:
+    """To be mixed into a test case: a sandbox gateway as a process of its own on loopback."""
 
     PROFILE = "bare"
 
@@ -45,6 +47,10 @@ class GatewayProcessCase(TransactionCase):
         cls.gateway = load_dev("sandbox.client").SandboxProcess(profile=cls.PROFILE)
         cls.gateway.start()
         cls.addClassCleanup(cls.gateway.stop)
+
+
+class GatewayProcessCase(WithGateway, TransactionCase):
+    """With a gateway that has forgotten the test before."""
 
     def setUp(self):
         super().setUp()
@@ -119,6 +125,42 @@ class ProgramCase(GatewayProcessCase):
         self.env.invalidate_all()
         states = self.states()
         self.assertEqual({state: states.count(state) for state in set(states)}, expected)
+
+
+def user_elsewhere(env, group):
+    """Somebody of this group, in another company."""
+    company = env["res.company"].create({"name": "Elsewhere"})
+    return new_test_user(
+        env,
+        "elsewhere",
+        groups=f"base.group_user,{group}",
+        company_id=company.id,
+        company_ids=[(6, 0, company.ids)],
+    )
+
+
+class Listener:
+    """Listens on a free port of loopback, and has ``serve`` called with each connection, one by one."""
+
+    def __init__(self):
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        # close() alone does not wake a thread that accepts.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(10)
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _address = self._socket.accept()
+            except OSError:
+                return
+            self.serve(connection)
 
 
 def click_send(record):

@@ -3,8 +3,7 @@
 import socket
 import ssl
 import tempfile
-import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from unittest.mock import patch
 
 import requests
@@ -12,31 +11,31 @@ import requests
 from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
-from .common import ProgramCase, phone
+from .common import Listener, ProgramCase, phone
 from .test_gateway import TlsServer, make_certificate
 
 # Before Odoo's tests put their own in its place.
 SEND = requests.Session.send
 
 
+class Parrot(Listener):
+    """Says the same to everybody."""
+
+    def __init__(self, answer):
+        self._answer = answer.encode()
+        super().__init__()
+
+    def serve(self, connection):
+        with connection:
+            connection.recv(65536)
+            connection.sendall(self._answer)
+
+
 @contextmanager
 def server(answer):
     """A server on loopback that says the same to everybody; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve():
-            while True:
-                try:
-                    connection, _address = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(answer.encode())
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/login"
-        listener.shutdown(socket.SHUT_RDWR)
+    with closing(Parrot(answer)) as parrot:
+        yield f"http://127.0.0.1:{parrot.port}/login"
 
 
 def http(status, body, kind):

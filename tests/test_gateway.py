@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -23,24 +22,19 @@ from odoo.tests import BaseCase
 
 from ..gateway import errors, simple
 from ..gateway.simple import Order, Settings, SimpleMpesa
-from .common import AGENT, SECRET, load_dev
+from .common import AGENT, SECRET, Listener, WithGateway
 
 PAYEE = "254700000001"
 # Seconds that the client waits where the gateway is slow on purpose, and where it is not.
 SHORT, LONG = 0.4, 10
 
 
-class GatewayCase(BaseCase):
-    """With a sandbox gateway of its own, and clients that note their contacts."""
-
-    PROFILE = "bare"
+class GatewayCase(WithGateway, BaseCase):
+    """With clients that note their contacts."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.gateway = load_dev("sandbox.client").SandboxProcess(profile=cls.PROFILE)
-        cls.gateway.start()
-        cls.addClassCleanup(cls.gateway.stop)
         cls.normal = {**cls.gateway.settings(), "revoke_tokens": False}
 
     def setUp(self):
@@ -956,35 +950,24 @@ class TestPrivate(GatewayCase):
         self.assertLess(time.monotonic() - begin, 10)
 
 
-class TlsServer:
-    """Listens on a free port; ``request`` is what came in by TLS. Without a context it never answers."""
+class TlsServer(Listener):
+    """``request`` is what came in by TLS. Without a context it never answers."""
 
     def __init__(self, context=None, answer=b""):
         self.request, self._context, self._answer = b"", context, answer
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        self._held = []
+        super().__init__()
 
     def close(self):
-        # close() alone does not wake a thread that accepts.
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(10)
-
-    def _serve(self):
-        held = []
-        while True:
-            try:
-                connection, _address = self._socket.accept()
-            except OSError:
-                break
-            if self._context is None:
-                held.append(connection)
-            else:
-                self._answer_one(connection)
-        for connection in held:
+        for connection in self._held:
             connection.close()
+        return super().close()
+
+    def serve(self, connection):
+        if self._context is None:
+            self._held.append(connection)
+        else:
+            self._answer_one(connection)
 
     def _answer_one(self, connection):
         connection.settimeout(5)

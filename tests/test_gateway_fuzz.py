@@ -1,9 +1,8 @@
 """Whatever comes back, cut wherever it may be: paid, refused and our fault only on a clear word."""
 
+import contextlib
 import json
 import re
-import socket
-import threading
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +11,7 @@ from odoo.tests import BaseCase
 
 from ..gateway import errors
 from ..gateway.simple import Order, Settings, SimpleMpesa
+from .common import Listener
 
 # The contract's table once more, by another hand: what a gateway says when no money moved.
 REFUSALS = {
@@ -160,33 +160,18 @@ def answers(draw):
     return status, body, data[: len(data) - cut]
 
 
-class RawServer:
+class RawServer(Listener):
     """Gives ``answer``, whatever it is, to every request but a login, and closes."""
 
     def __init__(self):
         self.answer = self.login = GOOD_LOGIN
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def close(self):
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(10)
-
-    def _serve(self):
-        while True:
-            try:
-                connection, _address = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(5)
-                try:
-                    connection.sendall(self.login if b"/login" in self._request(connection) else self.answer)
-                except OSError:
-                    continue
+    def serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            connection.sendall(self.login if b"/login" in self._request(connection) else self.answer)
 
     @staticmethod
     def _request(connection):

@@ -8,7 +8,7 @@ from odoo.tests import HttpCase, new_test_user, tagged
 
 from ..models import const
 from ..models.reconciliation import harmless
-from .common import ProgramCase
+from .common import ProgramCase, user_elsewhere
 
 MAY_EXPORT = {const.ADMIN, const.FINANCE}
 GROUPS = (
@@ -122,14 +122,7 @@ class TestReconciliation(ReconciliationCase):
                         cycle._mpesa_reconciliation()
 
     def test_another_companys_cycle_is_not_exported(self):
-        company = self.env["res.company"].create({"name": "Elsewhere"})
-        user = new_test_user(
-            self.env,
-            "elsewhere",
-            groups=f"base.group_user,{const.FINANCE}",
-            company_id=company.id,
-            company_ids=[(6, 0, company.ids)],
-        )
+        user = user_elsewhere(self.env, const.FINANCE)
         with self.assertRaises(AccessError):
             self.cycle.with_user(user)._mpesa_reconciliation()
 

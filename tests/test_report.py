@@ -1,9 +1,8 @@
-from odoo import fields
 from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
 from ..models import const
-from .common import ProgramCase
+from .common import ProgramCase, user_elsewhere
 
 REPORT = "g2p.payment.mpesa.report"
 ATTEMPTS = "g2p.payment.mpesa.attempt.report"
@@ -91,13 +90,6 @@ class TestReport(ProgramCase):
                             lines.search([], limit=1)
 
     def test_another_company_does_not_see_them(self):
-        company = self.env["res.company"].create({"name": "Elsewhere"})
-        user = new_test_user(
-            self.env,
-            "elsewhere",
-            groups=f"base.group_user,{const.FINANCE}",
-            company_id=company.id,
-            company_ids=[fields.Command.set(company.ids)],
-        )
+        user = user_elsewhere(self.env, const.FINANCE)
         for model in (REPORT, ATTEMPTS):
             self.assertFalse(self.env[model].with_user(user).search_count([("cycle_id", "=", self.cycle.id)]))
