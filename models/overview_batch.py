@@ -52,6 +52,6 @@ class PaymentBatch(models.Model):
             "name": name,
             "display_name": name,
             "domain": [("batch_id", "in", self.ids), *domain],
-            "context": {"create": False},
+            "context": {"create": False, "mpesa_one_batch": len(self) == 1},
             "target": "current",
         }

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 import websocket
@@ -283,7 +284,13 @@ class Browser:
         self.see(selector)
         self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).click()")
         self.call("Input.insertText", text=text)
-        self.click(".o-autocomplete--dropdown-item, .ui-menu-item", text)
+        offered = ".o-autocomplete--dropdown-item, .ui-menu-item"
+        # The web client waits a quarter of a second for more to be typed, then looks and offers once more: even
+        # if something has been chosen by then.
+        time.sleep(0.5)
+        self.rest()
+        self.click(offered, text)
+        self.wait(f"!__find({json.dumps(offered)})", "the offers are closed")
 
     def moment(self, field, moment):
         """Enter a moment, given as RFC 3339, as the language of the page writes it."""
@@ -294,8 +301,9 @@ class Browser:
                 ".get('@web/core/l10n/localization').localization.dateTimeFormat)"
             ),
         )
-        self.call("Input.dispatchKeyEvent", type="keyDown", key="Escape", code="Escape")
-        self.call("Input.dispatchKeyEvent", type="keyUp", key="Escape", code="Escape")
+        enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **enter)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **enter)
 
     def attach(self, field, name, text):
         """Give a file of text to a field, as its button does."""
@@ -306,6 +314,25 @@ class Browser:
             " input.files = files.files; input.dispatchEvent(new Event('change', {bubbles: true})); })()"
         )
         self.rest()
+
+    def fetch(self, path):
+        """What the server gives to whoever is logged in: bytes.
+
+        :raise LabError: it does not say that all is well.
+        """
+        answer = self.js(
+            f"fetch({json.dumps(path)}).then(async (answer) => [answer.status, [...new Uint8Array("
+            "await answer.arrayBuffer())].map((byte) => String.fromCharCode(byte)).join('')])"
+        )
+        status, content = answer[0], answer[1].encode("latin-1")
+        if status != HTTPStatus.OK:
+            raise LabError(f"{path}: HTTP {status}: {content[:1000]}")
+        return content
+
+    def dismiss(self):
+        """Close the notifications, as somebody does who has read them."""
+        self.js("document.querySelectorAll('.o_notification_close').forEach((button) => button.click())")
+        self.wait("!__find('.o_notification')", "no notification is left")
 
     def text(self, selector="body"):
         """What stands there."""
