@@ -285,8 +285,8 @@ class Browser:
         self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).click()")
         self.call("Input.insertText", text=text)
         offered = ".o-autocomplete--dropdown-item, .ui-menu-item"
-        # The web client waits a quarter of a second for more to be typed, then looks and offers once more: even
-        # if something has been chosen by then.
+        # The web client waits a quarter of a second for more to be typed, then looks and offers it again,
+        # even if something has been chosen by then.
         time.sleep(0.5)
         self.rest()
         self.click(offered, text)
