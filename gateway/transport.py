@@ -169,10 +169,11 @@ class _Server:
     def __init__(self, parts, timeout, most):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"no address: {parts.scheme}")
-        self._where = {"host": parts.hostname, "port": parts.port, "timeout": timeout}
-        self._kind = _HTTPConnection
+        self._kind = {"http": _HTTPConnection, "https": _HTTPSConnection}[parts.scheme]
+        # Without a port, http.client would look for one in the host, and find the end of an IPv6 address.
+        port = parts.port or self._kind.default_port
+        self._where = {"host": parts.hostname, "port": port, "timeout": timeout}
         if parts.scheme == "https":
-            self._kind = _HTTPSConnection
             self._where["context"] = _trust()
         self._most = most
         self._idle = deque()

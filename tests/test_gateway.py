@@ -530,6 +530,33 @@ class TestConnection(GatewayCase):
             error = self.assert_gateway_error(errors.Unreachable, errors.UNREACHABLE, self.client().log_in)
         self.assertEqual(error.message, "the host name is not known")
 
+    def test_where_an_address_leads(self):
+        asked = {
+            "http://[::1]/pay": ("::1", 80),
+            "https://[::1]/pay": ("::1", 443),
+            "http://[::1]:8080/pay": ("::1", 8080),
+            "https://gateway.example:8443": ("gateway.example", 8443),
+        }
+        for url, (host, port) in asked.items():
+            with (
+                self.subTest(url),
+                patch.object(socket, "getaddrinfo", side_effect=socket.gaierror) as look_up,
+                self.assertRaises(errors.Unreachable),
+            ):
+                self.client(auth_url=url).log_in()
+            self.assertEqual(look_up.call_args.args[:2], (host, port))
+
+    def test_an_address_that_is_none_is_unreachable(self):
+        for url in ("", "gateway", "ftp://gateway/", "http://", "http://gateway:port/", "http://a b/"):
+            with self.subTest(url):
+                error = self.assert_gateway_error(
+                    errors.Unreachable, errors.UNREACHABLE, self.client(auth_url=url).log_in
+                )
+                self.assertIn(
+                    error.message,
+                    ("the address or the order cannot be written", "the host name is not known"),
+                )
+
     def test_what_people_are_told_names_no_class_of_python(self):
         broken_off = "the connection ended before a whole answer"
         told = {
