@@ -122,8 +122,11 @@ class Bench:
         began = time.monotonic()
         self.ids = self.worker("fill", people=people)
         self._say(f"{people} people in the registry ({time.monotonic() - began:.0f} s)")
+        self.ids |= self.worker("manager", program=self.ids["program"], model=OURS, vals=self._manager_vals())
+
+    def _manager_vals(self):
         urls = self.gateway.urls
-        vals = {
+        return {
             "name": "M-Pesa",
             "auth_endpoint_url": urls["login"],
             "payment_endpoint_url": urls["deposit"],
@@ -132,7 +135,6 @@ class Bench:
             "payee_id_type": "phone",
             "create_batch": True,
         }
-        self.ids |= self.worker("manager", program=self.ids["program"], model=OURS, vals=vals)
 
     def _database(self, kind, template):
         name = f"{os.environ['G2P_RUN_ID']}_{kind}"
@@ -245,17 +247,8 @@ class Bench:
         )
         self._their_worker = worker = Process(DEV / "bench_worker.py", database, rc)
         self._their = worker("fill", people=max(s for s in self.args.sizes if s <= self.args.most_slow))
-        urls = self.gateway.urls
-        vals = {
-            "name": "M-Pesa",
-            "auth_endpoint_url": urls["login"],
-            "payment_endpoint_url": urls["deposit"],
-            "username": EMAIL,
-            "password": PASSWORD,
-            "payee_id_type": "phone",
-            "create_batch": True,
-        }
-        self._their |= worker("manager", program=self._their["program"], model=THEIRS, vals=vals)
+        program = self._their["program"]
+        self._their |= worker("manager", program=program, model=THEIRS, vals=self._manager_vals())
         return worker
 
     # Send
