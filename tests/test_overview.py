@@ -118,6 +118,14 @@ class TestOverview(OverviewCase):
                 arch = self.env[model].with_context(hide_cash=False).get_view(view_type=kind)["arch"]
                 self.assertNotIn('name="payment_ids"', arch, (model, kind))
 
+    def test_whether_entitlements_are_to_be_approved_is_asked_without_reading_them(self):
+        self.env.invalidate_all()
+        self.assertTrue(self.cycle.show_approve_entitlements_button)
+        self.assertNotIn("entitlement_ids", self.cycle._cache)
+        self.cycle.entitlement_ids[3].state = "pending_validation"
+        self.env.invalidate_all()
+        self.assertFalse(self.cycle.show_approve_entitlements_button)
+
     def view_types(self):
         return dict(self.env["ir.ui.view"]._fields["type"].selection)
 

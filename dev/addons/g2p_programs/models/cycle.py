@@ -3,7 +3,6 @@ from num2words import num2words
 from odoo import api, fields, models
 from odoo.exceptions import UserError
 
-from .entitlement import WAITING
 
 # Parts of the form that OpenG2P finds by name each time it is opened.
 FORM_PARTS = (
@@ -97,10 +96,11 @@ class Cycle(models.Model):
 
     @api.depends("entitlement_ids.state")
     def _compute_show_approve_entitlement(self):
+        # Whatever its name says: true where nothing waits for approval, and the button is hidden then.
         for cycle in self:
-            domain = [("cycle_id", "=", cycle.id), ("state", "in", WAITING)]
-            waiting = self.env["g2p.entitlement"].search_count(domain, limit=1)
-            cycle.show_approve_entitlements_button = bool(waiting)
+            cycle.show_approve_entitlements_button = all(
+                entitlement.state == "approved" for entitlement in cycle.entitlement_ids
+            )
 
     # The buttons of the form
 
