@@ -14,12 +14,11 @@ class Cycle(models.Model):
     def _compute_show_approve_entitlement(self):
         """Whether nothing waits for approval: a question to the database, for a form of many people.
 
-        OpenG2P reads all entitlements of the cycle each time its form is opened: at 100,000, for five seconds.
+        OpenG2P reads all entitlements of the cycle each time its form is opened: five seconds at 100,000.
         """
-        entitlements = self.env["g2p.entitlement"]
         for cycle in self:
-            waits = entitlements.search([("cycle_id", "=", cycle.id), ("state", "!=", "approved")], limit=1)
-            cycle.show_approve_entitlements_button = not waits
+            waiting = [("cycle_id", "=", cycle.id), ("state", "!=", "approved")]
+            cycle.show_approve_entitlements_button = not self.env["g2p.entitlement"].search(waiting, limit=1)
 
     def _mpesa_lock(self, reason):
         self.sudo().write({"locked": True, "locked_reason": reason, "mpesa_locked": True})

@@ -3,7 +3,6 @@ from num2words import num2words
 from odoo import api, fields, models
 from odoo.exceptions import UserError
 
-
 # Parts of the form that OpenG2P finds by name each time it is opened.
 FORM_PARTS = (
     "//button[@name='prepare_payment']",
