@@ -413,7 +413,7 @@ class Bench:
         gateway.stop()
 
     def _form(self):
-        """Opening a batch and a cycle, with the most payments in one batch."""
+        """Opening a batch, a cycle and the dialogue of Send, with the most payments in one batch."""
         self._say("\nOpening a form: ms")
         tag = "UPDATE g2p_payment_batch_tag SET max_batch_size = %s"
         for size in (min(self.args.sizes), max(self.args.sizes)):
@@ -426,6 +426,9 @@ class Bench:
                     self.worker("form", model=model, record=record) for _ in range(max(3, self.args.runs))
                 ]
                 self._result(f"form of {model}", runs, size=size)
+            ids = {"manager": self.ids["manager"], "cycle": cycle}
+            runs = [self.worker("dialogue", **ids) for _ in range(max(3, self.args.runs))]
+            self._result("dialogue of Send", runs, size=size)
         self.worker("sql", query=tag, params=[BATCH])
 
     def _plans(self):

@@ -261,6 +261,15 @@ class Worker:
                 record.web_read(specification)
             return measure.figures(1)
 
+    def do_dialogue(self, manager, cycle):
+        """What the server does when Send is clicked on a cycle, before anything is sent."""
+        with self.env() as env:
+            manager = env[OURS].browse(manager)
+            batches = env["g2p.payment.batch"].search([("cycle_id", "=", cycle)])
+            with Measure() as measure:
+                env["g2p.payment.mpesa.send.wizard"]._open(manager, batches)
+            return measure.figures(1)
+
 
 def _specification(env, model, arch):
     """The fields that a form reads, as the web client asks for them."""
