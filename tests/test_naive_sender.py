@@ -117,19 +117,24 @@ class TestNaiveSender(ProgramCase):
 
     def test_19_account_in_a_country_without_ibans(self):
         self.manager.payee_id_type = "bank_acc_iban"
-        kenya, belgium = self.env.ref("base.ke"), self.env.ref("base.be")
-        for person, country, number in (
-            (self.people[0], kenya, "0011223344"),
-            (self.people[1], belgium, "BE71096123456769"),
+        for person, country, bank_code in (
+            (self.people[0], "base.ke", "01"),
+            (self.people[1], "base.de", "37040044"),
         ):
-            bank = self.env["res.bank"].create({"name": "Bank", "country": country.id, "bic": "096"})
+            country = self.env.ref(country)
+            bank = self.env["res.bank"].create({"name": "Bank", "country": country.id, "bic": bank_code})
             self.env["res.partner.bank"].create(
-                {"partner_id": person.id, "acc_number": number, "bank_id": bank.id}
+                {"partner_id": person.id, "acc_number": "532013000", "bank_id": bank.id}
             )
+        normal = self.gateway.settings()["payee_pattern"]
+        self.addCleanup(self.gateway.settings, payee_pattern=normal)
+        self.gateway.settings(payee_pattern="DE[0-9]{20}")
         self.prepare()
         self.send()
-        self.assertEqual(self.payments()[0].mpesa_reason, "no_payee")
-        self.assertEqual(self.payments()[0].mpesa_state, "ready")
+        without, with_iban = self.payments()[:2]
+        self.assertEqual((without.mpesa_state, without.mpesa_reason), ("ready", "no_payee"))
+        self.assertEqual(with_iban.mpesa_state, "paid")
+        self.assertEqual(self.gateway.ledger()["paid"], {"DE89370400440532013000": 100})
 
     def test_21_without_automatic_batches(self):
         self.manager.write({"create_batch": False, "batch_tag_ids": [(5,)]})
