@@ -39,6 +39,8 @@ DEATHS = (
 )
 LOSSES = ("claim-committing", "claim-committed", "outcome-committing", "outcome-committed")
 STEPS = 12
+# Seconds from step to step, for so many payments, and less for fewer: after they are sent little can happen.
+PAUSE, PAYMENTS = (0.1, 0.6), 300
 # The share of people for whom the gateway goes wrong.
 TROUBLE = 0.15
 
@@ -93,7 +95,7 @@ class Walk:
         self._set_out()
         for _step in range(STEPS):
             self._step()
-            time.sleep(self.random.uniform(0.1, 0.6))
+            time.sleep(self.random.uniform(*PAUSE) * min(1, self._cycles * PEOPLE / PAYMENTS))
         begin_rest = time.monotonic()
         self._bring_all_up()
         self._rest()
