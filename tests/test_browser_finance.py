@@ -1,12 +1,24 @@
 """What a finance officer sees and clicks, in headless Chromium; screenshots: ``.dev/screenshots``."""
 
+import io
+import shutil
 from datetime import timedelta
+
+try:
+    from pypdf import PdfReader
+except ImportError:
+    # Of Odoo 17.0.
+    from PyPDF2 import PdfReader
 
 from odoo import fields
 from odoo.tests import tagged
 
+from .browser import SCREENSHOTS
 from .common import phone
-from .test_browser import BrowserCase
+from .harness import LabError
+from .test_browser import SERIES, BrowserCase
+
+SIGNOFF = "g2p_payment_simple_mpesa.signoff"
 
 HEAD = "Receipt No.,Completion Time,Withdrawn,Other Party Info,Our Reference"
 
@@ -80,6 +92,39 @@ class TestFinance(BrowserCase):
     def action(self, name):
         return self.admin.ref(f"g2p_payment_simple_mpesa.{name}")
 
+    def test_the_sign_off_as_it_is_printed(self):
+        if not shutil.which("wkhtmltopdf"):
+            raise LabError("There is no wkhtmltopdf: dev/test --browser installs it.")
+        cycle = self.lab.cycle(self.server, 6)
+        self.gateway.fault(phone(1), "refuse")
+        self.gateway.fault(phone(2), "500-taken")
+        self.server.prepare(cycle)
+        self.server.send(cycle)
+        self.log_in("finance")
+        self.browser.visit(f"/web#action={self.action('action_reconciliation')}")
+        content = self.browser.fetch(f"/report/pdf/{SIGNOFF}/{cycle}")
+        self.assertEqual(content[:5], b"%PDF-")
+        (SCREENSHOTS / f"sign-off-{SERIES}.pdf").write_bytes(content)
+        [page] = PdfReader(io.BytesIO(content)).pages
+        [name] = self.admin.call("g2p.cycle", "read", [cycle], ["name"])
+        text = " ".join(page.extract_text().split())
+        if not text:
+            # Debian's draws each letter as a shape; an empty page has none.
+            self.assertGreater(page.get_contents().get_data().count(b" c\n"), 5000)
+            self.browser.visit(f"/report/html/{SIGNOFF}/{cycle}")
+            text = " ".join(self.browser.text().split())
+        for words in (
+            "Sign-off: payments by M-Pesa",
+            f"{name['name']} / Everybody / 1",
+            "Paid 4 400.00",
+            "In doubt 1 100.00",
+            "All 6 600.00",
+            "Payments that are not closed: 1",
+            "Prepared by, date",
+        ):
+            self.assertIn(words, text)
+        self.assertNotIn("2547", text)
+
     def test_what_is_counted_exported_and_signed(self):
         browser = self.browser
         cycle = self.lab.cycle(self.server, 6)
@@ -102,7 +147,7 @@ class TestFinance(BrowserCase):
         browser.picture("reconcile")
         text = browser.js(f"fetch('/g2p_mpesa/reconciliation/{cycle}/csv').then((answer) => answer.text())")
         self.assertEqual(len(text.strip().splitlines()), 7)
-        browser.visit(f"/report/html/g2p_payment_simple_mpesa.signoff/{cycle}")
+        browser.visit(f"/report/html/{SIGNOFF}/{cycle}")
         browser.see("body", "Sign-off")
         browser.see("body", "Payments that are not closed: 1")
         browser.picture("sign-off")
