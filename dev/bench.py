@@ -268,7 +268,7 @@ class Bench:
             for connections in self.args.connections:
                 one = self._send_runs(latency, connections, 1)
                 two = self._send_runs(latency, connections, 2)
-                self._result("send", one, latency=latency, connections=connections, workers=1)
+                self._result("send", one, latency=latency, connections=connections, workers=1, more=True)
                 self._result(
                     "send", two, latency=latency, connections=connections, workers=2, against=one, more=True
                 )
