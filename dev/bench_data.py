@@ -62,9 +62,11 @@ def make_people(env, number):
 
 def make_cycle(env, program, first_partner, number, amount=100):
     """An approved cycle with an approved entitlement for each of the first so many people; gives it."""
+    # OpenG2P has no two of the same name in a program.
+    name = f"Cycle {env['g2p.cycle'].search_count([]) + 1}: {number}"
     cycle = env["g2p.cycle"].create(
         {
-            "name": f"Cycle of {number}",
+            "name": name,
             "program_id": program.id,
             "start_date": date(2026, 1, 1),
             "end_date": date(2026, 1, 31),
