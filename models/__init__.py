@@ -23,4 +23,5 @@ from . import (
     payment_report,
     program,
     statement,
+    statement_jobs,
 )

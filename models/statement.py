@@ -113,7 +113,10 @@ class Statement(models.Model):
     column_ids = fields.One2many("g2p.payment.mpesa.statement.column", "statement_id", "Columns")
     line_ids = fields.One2many("g2p.payment.mpesa.statement.line", "statement_id", "Lines", readonly=True)
     state = fields.Selection(
-        [("draft", "To be compared"), ("compared", "Compared")], default="draft", readonly=True, copy=False
+        [("draft", "To be compared"), ("reading", "Being read"), ("compared", "Compared")],
+        default="draft",
+        readonly=True,
+        copy=False,
     )
     period_from = fields.Datetime("From", readonly=True, copy=False)
     period_to = fields.Datetime("To", readonly=True, copy=False)
@@ -246,11 +249,20 @@ class Statement(models.Model):
         layout = self._layout()
         own = self.sudo()
         own._keep_once()
+        if own._is_long():
+            own._read_by_jobs()
+            return
         own._read_lines(layout)
-        own._close()
-        statement_match.match(own)
-        statement_match.judge(own)
-        own._note()
+        own._conclude()
+
+    def _conclude(self):
+        """Match and judge what was read."""
+        # Of rows that are new PostgreSQL knows nothing, and would compare each with each.
+        self.env.cr.execute("ANALYZE g2p_payment_mpesa_statement_line")
+        self._close()
+        statement_match.match(self)
+        statement_match.judge(self)
+        self._note()
 
     def action_compare_again(self):
         """What was settled or found out in the meantime is taken into account; the lines stay as they are."""
@@ -297,8 +309,6 @@ class Statement(models.Model):
         if not count:
             raise UserError(_("There is no line below the headings."))
         self.line_count = count
-        # Of rows that are new PostgreSQL knows nothing, and would compare each with each.
-        self.env.cr.execute("ANALYZE g2p_payment_mpesa_statement_line")
 
     def _insert(self, rows):
         names = ("number", "kind", "reference", "receipt", "linked", "payee", "amount", "moment", "words")
@@ -328,15 +338,16 @@ class Statement(models.Model):
 
     def _note(self):
         self.invalidate_recordset()
-        self._message_log(
-            body=_(
-                "Lines compared: %(lines)s. Agreed: %(agreed)s; paid twice: %(twice)s; to be looked into:"
-                " %(open)s.",
-                lines=self.line_count,
-                agreed=self.agreed_count,
-                twice=self.twice_count,
-                open=self.open_count,
-            )
+        self._message_log(body=self._result_sentence())
+
+    def _result_sentence(self):
+        return _(
+            "Lines compared: %(lines)s. Agreed: %(agreed)s; paid twice: %(twice)s; to be looked into:"
+            " %(open)s.",
+            lines=self.line_count,
+            agreed=self.agreed_count,
+            twice=self.twice_count,
+            open=self.open_count,
         )
 
     # What a person does with the result

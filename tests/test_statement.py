@@ -1,11 +1,12 @@
 import base64
 from datetime import timedelta
+from unittest.mock import patch
 
 from odoo import fields
 from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import Form, new_test_user
 
-from ..models import const
+from ..models import const, statement_jobs
 from .common import ProgramCase, phone
 
 STATEMENT = "g2p.payment.mpesa.statement"
@@ -400,3 +401,71 @@ class TestSettleByStatement(StatementCase):
         self.assertEqual((statement.twice_count, statement.doubt_count), (2, 1))
         self.settle(statement)
         self.assertEqual([self.rows[number].mpesa_state for number in self.DOUBTS], ["doubt", "paid"])
+
+
+class TestLongStatement(StatementCase):
+    """More than a request can take is read by jobs, one after the other."""
+
+    def setUp(self):
+        super().setUp()
+        for name, value in (("MOST_IN_REQUEST", 5), ("A_JOB", 4)):
+            self.startPatcher(patch.object(statement_jobs, name, value))
+
+    def jobs(self):
+        keys = [("identity_key", "=like", "mpesa-statement-%"), ("state", "=", "pending")]
+        return self.env["queue.job"].search(keys)
+
+    def run_job(self, statement, start):
+        [job] = self.jobs()
+        self.assertEqual(job.identity_key, f"mpesa-statement-{statement.id}-{start}")
+        self.assertEqual(job.channel, "root.mpesa")
+        statement._read_job(start)
+        self.env.cr.execute("UPDATE queue_job SET state = 'done' WHERE id = %s", [job.id])
+        self.env.invalidate_all()
+
+    def test_it_is_read_and_compared_by_jobs(self):
+        statement = self.compare(*self.whole())
+        self.assertEqual((statement.state, statement.line_count, len(statement.line_ids)), ("reading", 0, 0))
+        self.run_job(statement, 0)
+        self.assertEqual((statement.state, statement.line_count), ("reading", 4))
+        before = self.env["bus.bus"].sudo().search_count([])
+        self.run_job(statement, 4)
+        self.assertEqual((statement.state, statement.line_count), ("compared", 6))
+        self.assertEqual(list(self.results(statement).values()), ["agreed"] * 4 + ["doubt"] * 2)
+        self.assertEqual(statement.compared_by_id, self.finance)
+        self.assertFalse(self.jobs())
+        self.env.cr.precommit.run()
+        self.assertGreater(self.env["bus.bus"].sudo().search_count([]), before)
+
+    def test_a_short_one_is_compared_at_once(self):
+        statement = self.compare(self.line(0, reference=self.rows[0].mpesa_reference))
+        self.assertEqual(statement.state, "compared")
+        self.assertFalse(self.jobs())
+
+    def test_a_job_that_runs_again_reads_nothing_twice(self):
+        statement = self.compare(*self.whole())
+        self.run_job(statement, 0)
+        statement._read_job(0)
+        self.env.invalidate_all()
+        self.assertEqual((statement.line_count, len(statement.line_ids)), (4, 4))
+
+    def test_it_is_begun_again_where_a_job_failed_and_only_there(self):
+        statement = self.compare(*self.whole())
+        with self.assertRaisesRegex(UserError, "still being read"):
+            statement.action_begin_again()
+        self.env.cr.execute(
+            "UPDATE queue_job SET state = 'failed' WHERE identity_key LIKE 'mpesa-statement-%'"
+        )
+        self.env.invalidate_all()
+        statement.action_begin_again()
+        self.assertEqual((statement.state, statement.line_count, len(statement.line_ids)), ("draft", 0, 0))
+        statement.decimal = "."
+        statement.action_compare()
+        self.assertEqual(statement.state, "reading")
+
+    def test_nobody_changes_it_meanwhile(self):
+        statement = self.compare(*self.whole())
+        with self.assertRaises(UserError):
+            statement.decimal = ","
+        with self.assertRaises(UserError):
+            statement.unlink()
