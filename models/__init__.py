@@ -24,4 +24,5 @@ from . import (
     program,
     statement,
     statement_jobs,
+    timeline,
 )

@@ -80,6 +80,7 @@ class MpesaTell(models.AbstractModel):
         self.env.cr.execute(ENDED)
         rows = sorted(self.env.cr.fetchall(), key=lambda row: (row[1], row[0]))
         self.invalidate_model(["mpesa_tell_id"])
+        self.browse([row[0] for row in rows])._mpesa_happened("ended")
         for user_id, group in groupby(rows, key=lambda row: row[1]):
             user = self.env["res.users"].browse(user_id)
             batches = self.browse([row[0] for row in group]).with_context(lang=user.lang)

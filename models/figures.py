@@ -24,6 +24,13 @@ FIGURES = {
     "mpesa_doubt_amount": ({const.DOUBT}, "amount_issued"),
 }
 
+# One moment for all of a statement. A count of what is there does not know when it was paid; a move does.
+NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
+PAID_AT = f""",
+            mpesa_last_paid_at = {NOW}, mpesa_first_paid_at = CASE
+                WHEN coalesce(b.stats_paid_transactions, 0) = 0 THEN {NOW} ELSE b.mpesa_first_paid_at END
+"""
+
 
 def recount():
     """SQL that sets the figures of the batches in ``%(ids)s`` from their payments."""
@@ -54,7 +61,7 @@ def carry_forward(target):
     new = {column: f"(coalesce(b.{column}, 0) + d.{column})" for column in FIGURES}
     started = "(coalesce(b.batch_has_started, false) OR d.started)"
     return f"""
-        UPDATE g2p_payment_batch b SET {_assignments(new, started)}
+        UPDATE g2p_payment_batch b SET {_assignments(new, started)}{PAID_AT if target == const.PAID else ""}
         FROM (
             SELECT batch_id, {", ".join(changes)}, {"true" if target in SENT else "false"} AS started
             FROM old WHERE batch_id IS NOT NULL GROUP BY batch_id

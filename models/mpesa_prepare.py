@@ -192,7 +192,7 @@ class MpesaPrepare(models.AbstractModel):
         return self.env.cr.fetchone()[0]
 
     def _create_batch(self, cycle, tag):
-        return self.env["g2p.payment.batch"].create(
+        batch = self.env["g2p.payment.batch"].create(
             {
                 "name": self._batch_name(cycle, tag, self._next_batch_number(cycle)),
                 # Other systems know it by this.
@@ -202,6 +202,8 @@ class MpesaPrepare(models.AbstractModel):
                 "stats_datetime": fields.Datetime.now(),
             }
         )
+        batch._mpesa_happened("prepared")
+        return batch
 
     def _create_payments(self, rows):
         """Payments for entitlements, as :meth:`_unpaid` gives them, with the ``batch_id`` of each."""

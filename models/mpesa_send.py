@@ -1,10 +1,11 @@
 import math
+from collections import Counter
 
 from odoo import _, fields, models
 from odoo.tools import config
 
 from ..gateway.errors import GatewayError
-from . import const
+from . import const, timeline
 from .dispatch import PASSES, Dispatch
 from .notify import notification
 from .own_cursor import durably
@@ -54,9 +55,10 @@ class MpesaSend(models.AbstractModel):
         self._require_sender(batches)
         ready = self._ready_counts(batches)
         if sum(ready.values()) > MOST_IN_REQUEST:
-            return self._send_by_jobs(batches, ready)
+            return self._send_by_jobs(batches, ready, clicked=True)
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
+        self._note_sent(batches.browse(ready), ready)
         result = Dispatch(self, batches, seconds=SECONDS_IN_REQUEST).run()
         self.env.invalidate_all()
         action = self._outcome_notification(batches, result)
@@ -74,6 +76,7 @@ class MpesaSend(models.AbstractModel):
         self._require_sender(batches)
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
+        self._note_sent(batches, self._ready_counts(batches))
         result = Dispatch(self, batches).run()
         self.env.invalidate_all()
         return self._outcome_notification(batches, result)
@@ -86,6 +89,7 @@ class MpesaSend(models.AbstractModel):
     def _send_some(self, payments):
         """Send these ready payments now, a handful; the rest of their batches waits."""
         self._require_sender(payments.batch_id)
+        self._note_sent(payments.batch_id, Counter(payment.batch_id.id for payment in payments))
         result = Dispatch(self, payments.batch_id, seconds=SECONDS_IN_REQUEST, payments=payments).run()
         self.env.invalidate_all()
         return self._outcome_notification(payments.batch_id, result)
@@ -136,14 +140,28 @@ class MpesaSend(models.AbstractModel):
 
     # By jobs
 
-    def _send_by_jobs(self, batches, ready):
+    def _note_sent(self, batches, numbers):
+        """Write who sends what, before it is sent."""
+        if not batches:
+            return
+        moment = timeline.now()
+        durably(self.env, lambda own: batches.with_env(own)._mpesa_happened("sent", moment, numbers=numbers))
+
+    def _send_by_jobs(self, batches, ready, clicked=False):
         """Queue the chunks of each batch that are not queued already, and lock the cycles.
 
         :param dict ready: from batch id to the number of ready payments.
+        :param bool clicked: whether a person sends them now; else they have been sent for.
         """
-        queued = sum(self._queue_batch(batches.browse(batch_id), count) for batch_id, count in ready.items())
+        queued = [
+            batch_id
+            for batch_id, count in ready.items()
+            if self._queue_batch(batches.browse(batch_id), count)
+        ]
         if not queued:
             return notification("info", _("These payments are being sent already."))
+        if clicked:
+            batches.browse(queued)._mpesa_happened("sent", numbers=ready)
         return notification(
             "success", _("%s payments are on their way, in the background.", sum(ready.values()))
         )

@@ -6,7 +6,13 @@ from . import const, figures
 
 class PaymentBatch(models.Model):
     _name = "g2p.payment.batch"
-    _inherit = ["g2p.payment.batch", "g2p.mpesa.tell.mixin", "mail.thread", "mail.activity.mixin"]
+    _inherit = [
+        "g2p.payment.batch",
+        "g2p.mpesa.tell.mixin",
+        "g2p.mpesa.timeline.mixin",
+        "mail.thread",
+        "mail.activity.mixin",
+    ]
 
     # What became of a batch is not copied.
     payment_ids = fields.Many2many(copy=False)
@@ -106,6 +112,8 @@ class PaymentBatch(models.Model):
         )
         self.invalidate_recordset()
         if stopped:
+            numbers = {batch.id: batch.mpesa_ready_count for batch in stopped}
+            stopped._mpesa_happened("stopped", reason=reason, numbers=numbers)
             stopped[0]._mpesa_call_finance(stopped, reason, words)
 
     def _mpesa_want(self, user):

@@ -56,6 +56,8 @@ class Browser:
     def __init__(self, url, name):
         self.url = url
         self.errors = []
+        # How often somebody has clicked, or typed into a field.
+        self.acts = 0
         self._folder = SCREENSHOTS / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._numbers = itertools.count(1)
@@ -260,6 +262,7 @@ class Browser:
 
     def click(self, selector, text=""):
         """Click on what is to be seen, and wait until the page has done it."""
+        self.acts += 1
         found = f"__find({json.dumps(selector)}, {json.dumps(text)})"
         # It may be drawn anew between being seen and being clicked.
         self.wait(f"((found) => found && (found.click(), true))({found})", f"{selector} {text} is clicked")
@@ -272,6 +275,7 @@ class Browser:
 
     def fill(self, field, value):
         """Type into a field of a form, in place of what is there."""
+        self.acts += 1
         selector = f".o_field_widget[name='{field}'] input, .o_field_widget[name='{field}'] textarea"
         self.see(selector)
         self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).select()")

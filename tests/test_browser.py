@@ -68,6 +68,16 @@ class BrowserCase(BaseCase):
         batch = self.batch(cycle)
         self.browser.open("g2p.payment.batch", batch, self.admin.ref("g2p_programs.action_payment_batch"))
 
+    def add_tag(self):
+        """The tag that OpenG2P asks for, where ticking the box has not made one."""
+        browser = self.browser
+        if browser.sees(".o_field_widget[name='batch_tag_ids'] .o_data_row"):
+            return
+        browser.click(".o_field_widget[name='batch_tag_ids'] .o_field_x2many_list_row_add a")
+        browser.see(".modal .o_data_row, .modal .o_form_view")
+        if browser.sees(".modal .o_data_row"):
+            browser.click(".modal .o_data_row .o_data_cell")
+
     def assert_agrees(self, cycle):
         self.assertEqual(self.lab.problems(cycle), [])
 
@@ -129,15 +139,92 @@ class TestSetUp(BrowserCase):
         [read] = self.admin.call("g2p.program", "read", [program], ["payment_managers"])
         self.assertEqual(read["payment_managers"], [wrapper["id"]])
 
-    def add_tag(self):
-        """The tag that OpenG2P asks for, where ticking the box has not made one."""
-        browser = self.browser
-        if browser.sees(".o_field_widget[name='batch_tag_ids'] .o_data_row"):
-            return
-        browser.click(".o_field_widget[name='batch_tag_ids'] .o_field_x2many_list_row_add a")
-        browser.see(".modal .o_data_row, .modal .o_form_view")
-        if browser.sees(".modal .o_data_row"):
-            browser.click(".modal .o_data_row .o_data_cell")
+
+class TestFirstPayment(BrowserCase):
+    """A new user, and a program with people: from there to the first paid payment, by clicks alone.
+
+    How often somebody clicked or typed, and how long each step took, is in ``steps.txt`` beside the pictures.
+    """
+
+    NAME = "7-first-payment"
+
+    def setUp(self):
+        super().setUp()
+        journal = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["journal_id"])[0]
+        program = self.admin.create(
+            "g2p.program", {"name": "School meals", "journal_id": journal["journal_id"][0]}
+        )
+        self.lab.ids = {**self.lab.ids, "program": program}
+        self.cycle = self.lab.cycle(self.server, 5)
+        self.steps = []
+
+    def step(self, name, work):
+        began, acts = time.monotonic(), self.browser.acts
+        work()
+        self.steps.append((name, self.browser.acts - acts, time.monotonic() - began))
+
+    def test_the_first_paid_payment(self):
+        self.step("Log in, and open Programs", self.come_in)
+        self.step("Open a new payment manager by the menu", self.open_new)
+        self.step("Enter the gateway", self.enter)
+        self.step("Test the connection", self.check)
+        self.step("Make it the program's payment manager", self.use)
+        self.step("Open the cycle, and prepare", self.prepare)
+        self.step("Look at what is sent", self.look)
+        self.step("Send, and see it paid", self.send)
+        self.assertEqual(self.lab.states(self.cycle), {"paid": 5})
+        lines = [f"{acts:4}  {seconds:5.1f} s  {name}" for name, acts, seconds in self.steps]
+        acts, seconds = (sum(step[column] for step in self.steps) for column in (1, 2))
+        table = "\n".join(["acts     time", *lines, f"{acts:4}  {seconds:5.1f} s  in all"])
+        self.browser.picture("paid").with_name("steps.txt").write_text(table)
+        self.assertLess(acts, 30, table)
+
+    def come_in(self):
+        self.log_in("manager")
+        self.browser.visit("/web")
+        self.browser.click(".o_navbar_apps_menu button")
+        self.browser.click(".o_app", "Programs")
+
+    def open_new(self):
+        self.browser.click(".o_menu_sections button", "Configuration")
+        self.browser.click(".dropdown-item", "M-Pesa Payment Managers")
+        self.browser.click(".o_list_button_add, .o-kanban-button-new")
+        self.browser.see(".o_form_view")
+
+    def enter(self):
+        browser, urls = self.browser, self.gateway.urls
+        browser.fill("name", "M-Pesa Kenya")
+        browser.choose("program_id", "School meals")
+        browser.fill("auth_endpoint_url", urls["login"])
+        browser.fill("payment_endpoint_url", urls["deposit"])
+        browser.fill("balance_endpoint_url", urls["balance"])
+        browser.fill("username", AGENT)
+        browser.fill("password", SECRET)
+        browser.click(".o_notebook .nav-link", "Batches")
+        self.add_tag()
+        browser.picture("entered")
+        browser.click(".o_form_button_save")
+
+    def check(self):
+        self.browser.button("action_test_connection")
+        self.browser.see(".o_notification", "the float is")
+
+    def use(self):
+        self.browser.button("action_use_for_program")
+        self.browser.see(".o_notification", "School meals pays by this gateway")
+
+    def prepare(self):
+        self.open_cycle(self.cycle)
+        self.browser.button("prepare_payment")
+        self.browser.see(".o_notification", "5 payments are prepared")
+
+    def look(self):
+        self.browser.button("send_payment")
+        self.browser.see(".modal", "Payments: 5")
+
+    def send(self):
+        self.browser.click(".modal button[name='action_send']")
+        self.browser.see(".o_g2p_mpesa_progress", "5 of 5")
 
 
 class TestSend(BrowserCase):
@@ -179,12 +266,17 @@ class TestSend(BrowserCase):
         browser.see(".alert", "not prepared again: 1")
         browser.picture("batch")
         browser.size(390, 844)
-        browser.rest()
+        self.open_batch(cycle)
         browser.picture("batch-390")
-        wide = browser.js("document.querySelector('.o_content, .o_form_view').scrollWidth")
-        # One for the border.
-        self.assertLessEqual(wide, 391)
+        self.assert_usable_by_a_finger()
+        browser.click(".o_notebook .nav-link", "Timeline")
+        browser.see(".o_field_widget[name='mpesa_timeline'] li", "Sent by")
+        browser.picture("timeline-390")
+        self.assert_usable_by_a_finger()
         browser.size(1366, 900)
+        self.open_batch(cycle)
+        browser.click(".o_notebook .nav-link", "Timeline")
+        browser.picture("timeline")
         browser.click(".oe_stat_button, .o_stat_info", "Paid")
         browser.see(".o_list_view .o_data_row")
         browser.picture("paid-rows")
@@ -193,6 +285,29 @@ class TestSend(BrowserCase):
         browser.see(".o_form_view")
         browser.picture("payment")
         self.assert_agrees(cycle)
+
+    def assert_usable_by_a_finger(self):
+        """Nothing is wider than the page, and what our alerts offer is high enough to be hit."""
+        browser = self.browser
+        for part in ("html", ".o_content", ".o_form_view"):
+            # One for the border.
+            wide = browser.js(f"document.querySelector({part!r}).scrollWidth")
+            self.assertLessEqual(wide, 391, (part, self.too_wide(part)))
+        boxes = browser.js(
+            "[...document.querySelectorAll('.o_form_view .alert button, .o_form_statusbar button')]"
+            ".filter(__seen).map((button) => [button.textContent.trim(), button.getBoundingClientRect()])"
+            ".map(([text, box]) => [text, box.left, box.right, box.height])"
+        )
+        self.assertGreaterEqual(len(boxes), 4)
+        for text, left, right, height in boxes:
+            self.assertTrue(left >= 0 and right <= 390 and height >= 30, (text, left, right, height))
+
+    def too_wide(self, part):
+        return self.browser.js(
+            f"[...document.querySelectorAll({part + ' *'!r})]"
+            ".filter((el) => el.getBoundingClientRect().right > 391)"
+            ".map((el) => `${el.tagName}.${el.className} ${el.getBoundingClientRect().right}`).slice(0, 20)"
+        )
 
     def spoil(self, cycle):
         """One without a phone number, one with cents."""

@@ -1,4 +1,4 @@
-from collections import namedtuple
+from collections import Counter, namedtuple
 from datetime import timedelta
 from uuid import uuid4
 
@@ -195,6 +195,8 @@ class SettleWizard(models.TransientModel):
             payments.browse(payment_id)._mpesa_paid_on(proof.paid_on)
         journal._record([self._journal_row(own, payment, evidence.get(payment.id)) for payment in payments])
         self._tell(payments)
+        counts = Counter(payment.batch_id.id for payment in payments)
+        payments.batch_id._mpesa_happened(self.outcome, numbers=counts)
         for statement in own["g2p.payment.mpesa.statement"].browse(self.line_ids.statement_id.ids):
             statement_match.judge(statement)
 
