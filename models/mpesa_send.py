@@ -1,5 +1,4 @@
 import math
-from collections import Counter
 
 from odoo import _, fields, models
 from odoo.tools import config
@@ -58,7 +57,7 @@ class MpesaSend(models.AbstractModel):
             return self._send_by_jobs(batches, ready, clicked=True)
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
-        self._note_sent(batches.browse(ready), ready)
+        self._note_sent(batches.browse(ready))
         result = Dispatch(self, batches, seconds=SECONDS_IN_REQUEST).run()
         self.env.invalidate_all()
         action = self._outcome_notification(batches, result)
@@ -76,7 +75,7 @@ class MpesaSend(models.AbstractModel):
         self._require_sender(batches)
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
-        self._note_sent(batches, self._ready_counts(batches))
+        self._note_sent(batches)
         result = Dispatch(self, batches).run()
         self.env.invalidate_all()
         return self._outcome_notification(batches, result)
@@ -89,7 +88,7 @@ class MpesaSend(models.AbstractModel):
     def _send_some(self, payments):
         """Send these ready payments now, a handful; the rest of their batches waits."""
         self._require_sender(payments.batch_id)
-        self._note_sent(payments.batch_id, Counter(payment.batch_id.id for payment in payments))
+        self._note_sent(payments.batch_id)
         result = Dispatch(self, payments.batch_id, seconds=SECONDS_IN_REQUEST, payments=payments).run()
         self.env.invalidate_all()
         return self._outcome_notification(payments.batch_id, result)
@@ -140,12 +139,12 @@ class MpesaSend(models.AbstractModel):
 
     # By jobs
 
-    def _note_sent(self, batches, numbers):
-        """Write who sends what, before it is sent."""
+    def _note_sent(self, batches):
+        """Write who sends, before anything is sent."""
         if not batches:
             return
         moment = timeline.now()
-        durably(self.env, lambda own: batches.with_env(own)._mpesa_happened("sent", moment, numbers=numbers))
+        durably(self.env, lambda own: batches.with_env(own)._mpesa_happened("sent", moment))
 
     def _send_by_jobs(self, batches, ready, clicked=False):
         """Queue the chunks of each batch that are not queued already, and lock the cycles.
@@ -161,7 +160,7 @@ class MpesaSend(models.AbstractModel):
         if not queued:
             return notification("info", _("These payments are being sent already."))
         if clicked:
-            batches.browse(queued)._mpesa_happened("sent", numbers=ready)
+            batches.browse(queued)._mpesa_happened("sent")
         return notification(
             "success", _("%s payments are on their way, in the background.", sum(ready.values()))
         )

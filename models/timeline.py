@@ -121,7 +121,8 @@ class MpesaTimeline(models.AbstractModel):
             return _("Sending ended")
         return {
             "prepared": _("Prepared by %s", event.user_id.name or ""),
-            "sent": _("Sent by %(who)s. Payments: %(count)s", **values),
+            # How many could go out is in the note of the dialogue; more than that were ready.
+            "sent": _("Sent by %s", event.user_id.name or ""),
             "paid": _("Settled as paid by %(who)s. Payments: %(count)s", **values),
             "not_paid": _("Settled as not paid by %(who)s. Payments: %(count)s", **values),
             "write_off": _("Written off by %(who)s. Payments: %(count)s", **values),

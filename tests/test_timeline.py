@@ -35,7 +35,7 @@ class TestTimeline(TellCase):
             self.sentences(),
             [
                 f"Prepared by {self.env.user.name}",
-                f"Sent by {self.sender.name}. Payments: 4",
+                f"Sent by {self.sender.name}",
                 "The first payment was paid",
                 "The latest payment was paid",
                 "Sending ended",
