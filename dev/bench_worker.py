@@ -223,7 +223,9 @@ class Worker:
                 with self.env() as env:
                     batch = env["g2p.payment.batch"].browse(batch)
                     env[OURS].browse(manager)._send_payments_job(batch, batch.mpesa_ready_count)
-                    number += batch.stats_paid_transactions
+                # What was sent is not to be seen in the transaction that began before.
+                with self.env() as env:
+                    number += env["g2p.payment.batch"].browse(batch.id).stats_paid_transactions
         return measure.figures(number)
 
     def do_profile(self, order):
