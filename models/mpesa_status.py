@@ -213,14 +213,16 @@ class StatusQuery:
         """The next due payments; put off before they are asked for, so that nobody else asks."""
         minutes = ", ".join(str(interval) for interval in INTERVALS)
         own.cr.execute(
+            # Looked up once: as a part of WHERE it may be run for each row, and find others each time.
             f"""
+            WITH due AS MATERIALIZED (
+                SELECT id FROM g2p_payment WHERE {DUE}
+                 ORDER BY mpesa_next_check LIMIT %(number)s FOR NO KEY UPDATE SKIP LOCKED)
             UPDATE g2p_payment p SET
                 mpesa_checks = coalesce(p.mpesa_checks, 0) + 1,
                 mpesa_next_check = clock_timestamp() AT TIME ZONE 'UTC' + interval '1 minute'
                     * (ARRAY[{minutes}])[least(coalesce(p.mpesa_checks, 0) + 1, {len(INTERVALS)})]
-             WHERE p.id IN (
-                SELECT id FROM g2p_payment WHERE {DUE}
-                 ORDER BY mpesa_next_check LIMIT %(number)s FOR NO KEY UPDATE SKIP LOCKED)
+              FROM due WHERE p.id = due.id
             RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
                 p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
