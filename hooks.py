@@ -1,6 +1,7 @@
 """What Odoo calls when the addon goes."""
 
 MANAGER = "g2p.program.payment.manager.mpesa"
+STATEMENT = "g2p.payment.mpesa.statement"
 
 
 def uninstall_hook(env):
@@ -18,7 +19,7 @@ def uninstall_hook(env):
     # Batches have no activities of their own any more.
     env["mail.activity"].search([("res_model", "=", "g2p.payment.batch")]).unlink()
     # A job of a model that is gone breaks the list of all jobs.
-    env["queue.job"].search([("model_name", "=", MANAGER)]).unlink()
+    env["queue.job"].search([("model_name", "in", (MANAGER, STATEMENT))]).unlink()
     env.cr.execute(
         "DROP FUNCTION IF EXISTS g2p_payment_mpesa_attempt_refuse(), g2p_payment_mpesa_reference_refuse()"
         " CASCADE"

@@ -113,6 +113,7 @@ payment = env["g2p.payment"].create({
     "entitlement_id": entitlement.id, "cycle_id": cycle.id, "amount_issued": 100,
 })
 manager.with_delay()._send_payments(env["g2p.payment.batch"])
+env["g2p.payment.mpesa.statement"].with_delay()._read_job(0)
 env["g2p.payment.mpesa.attempt"]._record([{"key": "1", "kind": "login", "manager_id": manager.id}])
 env.flush_all()
 module = env["ir.module.module"].search([("name", "=", "g2p_payment_simple_mpesa")])
