@@ -186,6 +186,8 @@ class Browser:
         # The page of whoever was before would go on asking the server, as nobody.
         self._leave()
         self.call("Network.clearBrowserCookies")
+        # Odoo 19 keeps views in the browser, and shows them before it has asked whether they are still so.
+        self.call("Storage.clearDataForOrigin", origin=self.url, storageTypes="all")
         self._go("/web/login")
         params = {"db": database, "login": login, "password": password}
         answer = self.js(
