@@ -112,8 +112,7 @@ class PaymentBatch(models.Model):
         )
         self.invalidate_recordset()
         if stopped:
-            numbers = {batch.id: batch.mpesa_ready_count for batch in stopped}
-            stopped._mpesa_happened("stopped", reason=reason, numbers=numbers)
+            stopped._mpesa_happened("stopped", reason=reason)
             stopped[0]._mpesa_call_finance(stopped, reason, words)
 
     def _mpesa_want(self, user):

@@ -300,15 +300,23 @@ class Statement(models.Model):
 
     def _read_lines(self, layout):
         self.env.flush_all()
-        self.env.cr.execute("DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s", [self.id])
-        rows = statement_file.rows_of(self._text(), layout)
-        count = 0
-        while page := list(islice(rows, PAGE)):
-            count += len(page)
-            self._insert(page)
+        self._drop_lines()
+        count = self._insert_all(statement_file.rows_of(self._text(), layout))
         if not count:
             raise UserError(_("There is no line below the headings."))
         self.line_count = count
+
+    def _drop_lines(self):
+        self.env.cr.execute("DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s", [self.id])
+        self.env["g2p.payment.mpesa.statement.line"].invalidate_model()
+
+    def _insert_all(self, rows):
+        """Insert what an iterator gives, a page at a time; gives the number of rows."""
+        count = 0
+        while page := list(islice(rows, PAGE)):
+            self._insert(page)
+            count += len(page)
+        return count
 
     def _insert(self, rows):
         names = ("number", "kind", "reference", "receipt", "linked", "payee", "amount", "moment", "words")

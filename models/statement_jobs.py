@@ -6,7 +6,6 @@ from odoo import _, models
 from odoo.exceptions import UserError
 
 from . import statement_file
-from .statement import PAGE
 
 # A request reads at most so many lines; a job as many, and leaves the rest to another.
 MOST_IN_REQUEST = 20_000
@@ -42,10 +41,6 @@ class Statement(models.Model):
         self.write({"state": "reading", "line_count": 0})
         self._queue_reading(0)
 
-    def _drop_lines(self):
-        self.env.cr.execute("DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s", [self.id])
-        self.env["g2p.payment.mpesa.statement.line"].invalidate_model()
-
     def _queue_reading(self, start):
         job = self.with_delay(
             identity_key=f"mpesa-statement-{self.id}-{start}",
@@ -69,11 +64,8 @@ class Statement(models.Model):
         # Begun again meanwhile, or read already.
         if own.state != "reading" or own.line_count != start:
             return
-        rows = islice(statement_file.rows_of(own._text(), own._layout()), start, start + A_JOB)
-        count = 0
-        while page := list(islice(rows, PAGE)):
-            own._insert(page)
-            count += len(page)
+        rows = statement_file.rows_of(own._text(), own._layout())
+        count = own._insert_all(islice(rows, start, start + A_JOB))
         own.line_count = start + count
         if count == A_JOB:
             own._queue_reading(start + count)

@@ -68,6 +68,24 @@ class BrowserCase(BaseCase):
         batch = self.batch(cycle)
         self.browser.open("g2p.payment.batch", batch, self.admin.ref("g2p_programs.action_payment_batch"))
 
+    def new_program(self):
+        """The id of a program that nobody pays for yet."""
+        [journal] = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["journal_id"])
+        return self.admin.create(
+            "g2p.program", {"name": "School meals", "journal_id": journal["journal_id"][0]}
+        )
+
+    def fill_gateway(self, password):
+        """Enter a gateway for that program, in a form that is open."""
+        browser, urls = self.browser, self.gateway.urls
+        browser.fill("name", "M-Pesa Kenya")
+        browser.choose("program_id", "School meals")
+        browser.fill("auth_endpoint_url", urls["login"])
+        browser.fill("payment_endpoint_url", urls["deposit"])
+        browser.fill("balance_endpoint_url", urls["balance"])
+        browser.fill("username", AGENT)
+        browser.fill("password", password)
+
     def add_tag(self):
         """The tag that OpenG2P asks for, where ticking the box has not made one."""
         browser = self.browser
@@ -88,23 +106,14 @@ class TestSetUp(BrowserCase):
     NAME = "1-set-up"
 
     def test_a_new_gateway_by_clicks_alone(self):
-        [journal] = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["journal_id"])
-        program = self.admin.create(
-            "g2p.program", {"name": "School meals", "journal_id": journal["journal_id"][0]}
-        )
-        browser, urls = self.browser, self.gateway.urls
+        program = self.new_program()
+        browser = self.browser
         self.log_in("manager")
         browser.open(MANAGER, action=self.admin.ref("g2p_payment_simple_mpesa.action_manager"))
         browser.picture("managers")
         browser.click(".o_list_button_add, .o-kanban-button-new")
         browser.see(".o_form_view")
-        browser.fill("name", "M-Pesa Kenya")
-        browser.choose("program_id", "School meals")
-        browser.fill("auth_endpoint_url", urls["login"])
-        browser.fill("payment_endpoint_url", urls["deposit"])
-        browser.fill("balance_endpoint_url", urls["balance"])
-        browser.fill("username", AGENT)
-        browser.fill("password", "wrong")
+        self.fill_gateway("wrong")
         browser.picture("filled-in")
         for page in ("Payee", "Limits & speed", "Batches"):
             browser.click(".o_notebook .nav-link", page)
@@ -146,14 +155,11 @@ class TestFirstPayment(BrowserCase):
     How often somebody clicked or typed, and how long each step took, is in ``steps.txt`` beside the pictures.
     """
 
-    NAME = "7-first-payment"
+    NAME = "8-first-payment"
 
     def setUp(self):
         super().setUp()
-        journal = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["journal_id"])[0]
-        program = self.admin.create(
-            "g2p.program", {"name": "School meals", "journal_id": journal["journal_id"][0]}
-        )
+        program = self.new_program()
         self.lab.ids = {**self.lab.ids, "program": program}
         self.cycle = self.lab.cycle(self.server, 5)
         self.steps = []
@@ -192,14 +198,8 @@ class TestFirstPayment(BrowserCase):
         self.browser.see(".o_form_view")
 
     def enter(self):
-        browser, urls = self.browser, self.gateway.urls
-        browser.fill("name", "M-Pesa Kenya")
-        browser.choose("program_id", "School meals")
-        browser.fill("auth_endpoint_url", urls["login"])
-        browser.fill("payment_endpoint_url", urls["deposit"])
-        browser.fill("balance_endpoint_url", urls["balance"])
-        browser.fill("username", AGENT)
-        browser.fill("password", SECRET)
+        browser = self.browser
+        self.fill_gateway(SECRET)
         browser.click(".o_notebook .nav-link", "Batches")
         self.add_tag()
         browser.picture("entered")

@@ -92,14 +92,19 @@ class TestFinance(BrowserCase):
     def action(self, name):
         return self.admin.ref(f"g2p_payment_simple_mpesa.{name}")
 
-    def test_the_sign_off_as_it_is_printed(self):
-        if not shutil.which("wkhtmltopdf"):
-            raise LabError("There is no wkhtmltopdf: dev/test --browser installs it.")
+    def sent(self):
+        """A cycle of six: four are paid, one is refused and one in doubt."""
         cycle = self.lab.cycle(self.server, 6)
         self.gateway.fault(phone(1), "refuse")
         self.gateway.fault(phone(2), "500-taken")
         self.server.prepare(cycle)
         self.server.send(cycle)
+        return cycle
+
+    def test_the_sign_off_as_it_is_printed(self):
+        if not shutil.which("wkhtmltopdf"):
+            raise LabError("There is no wkhtmltopdf: dev/test --browser installs it.")
+        cycle = self.sent()
         self.log_in("finance")
         self.browser.visit(f"/web#action={self.action('action_reconciliation')}")
         content = self.browser.fetch(f"/report/pdf/{SIGNOFF}/{cycle}")
@@ -127,11 +132,7 @@ class TestFinance(BrowserCase):
 
     def test_what_is_counted_exported_and_signed(self):
         browser = self.browser
-        cycle = self.lab.cycle(self.server, 6)
-        self.gateway.fault(phone(1), "refuse")
-        self.gateway.fault(phone(2), "500-taken")
-        self.server.prepare(cycle)
-        self.server.send(cycle)
+        cycle = self.sent()
         self.log_in("finance")
         for name, seen in (
             ("action_payment_report", ".o_pivot table"),
