@@ -1,6 +1,6 @@
 """Headless Chromium, driven by its own protocol: what a person sees and clicks, on real servers.
 
-Needs Chromium (``dev/test --browser`` installs it) and the package ``websocket-client``.
+Needs Chromium (``dev/test`` installs it) and the package ``websocket-client``.
 """
 
 import base64

@@ -27,7 +27,7 @@ class BrowserCase(BaseCase):
     def setUpClass(cls):
         super().setUpClass()
         if not find_chromium():
-            raise LabError("There is no Chromium: dev/test --browser installs it.")
+            raise LabError("There is no Chromium: dev/test installs it.")
         cls.lab = Lab().start()
         cls.addClassCleanup(cls.lab.stop)
         cls.gateway = cls.lab.gateway

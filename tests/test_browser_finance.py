@@ -103,7 +103,7 @@ class TestFinance(BrowserCase):
 
     def test_the_sign_off_as_it_is_printed(self):
         if not shutil.which("wkhtmltopdf"):
-            raise LabError("There is no wkhtmltopdf: dev/test --browser installs it.")
+            raise LabError("There is no wkhtmltopdf: dev/test installs it.")
         cycle = self.sent()
         self.log_in("finance")
         self.browser.visit(f"/web#action={self.action('action_reconciliation')}")
