@@ -3,10 +3,12 @@ starts this."""
 
 import argparse
 import dataclasses
+import json
 import os
 import shutil
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 from PIL import Image
@@ -264,7 +266,9 @@ class Walk:
         browser.visit(f"/web#action={self.ref('action_reconciliation')}")
         browser.see(".modal button[name='action_print_signoff']")
         self.keep("reconcile")
-        browser.visit(f"/report/html/{OURS}.signoff/{self.demo.cycle}")
+        # The web client says in which language a report is asked for.
+        context = urllib.parse.quote(json.dumps({"lang": self.args.lang}))
+        browser.visit(f"/report/html/{OURS}.signoff/{self.demo.cycle}?context={context}")
         browser.see("table")
         self.keep("sign-off")
 

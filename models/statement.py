@@ -246,13 +246,15 @@ class Statement(models.Model):
         self.ensure_one()
         if self.state != "draft":
             raise UserError(_("This statement has been compared already."))
-        layout = self._layout()
         own = self.sudo()
+        if next(own._rows(), None) is None:
+            raise UserError(_("There is no line below the headings."))
         own._keep_once()
         if own._is_long():
             own._read_by_jobs()
             return
-        own._read_lines(layout)
+        own._drop_lines()
+        own.line_count = own._insert_all(own._rows())
         own._conclude()
 
     def _conclude(self):
@@ -298,15 +300,12 @@ class Statement(models.Model):
         if not self.manager_id:
             raise UserError(_("This program has no payments by M-Pesa."))
 
-    def _read_lines(self, layout):
-        self.env.flush_all()
-        self._drop_lines()
-        count = self._insert_all(statement_file.rows_of(self._text(), layout))
-        if not count:
-            raise UserError(_("There is no line below the headings."))
-        self.line_count = count
+    def _rows(self):
+        """What the lines of the file say, one after the other."""
+        return statement_file.rows_of(self._text(), self._layout())
 
     def _drop_lines(self):
+        self.env.flush_all()
         self.env.cr.execute("DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s", [self.id])
         self.env["g2p.payment.mpesa.statement.line"].invalidate_model()
 

@@ -5,8 +5,6 @@ from itertools import islice
 from odoo import _, models
 from odoo.exceptions import UserError
 
-from . import statement_file
-
 # A request reads at most so many lines; a job as many, and leaves the rest to another.
 MOST_IN_REQUEST = 20_000
 A_JOB = 20_000
@@ -64,8 +62,7 @@ class Statement(models.Model):
         # Begun again meanwhile, or read already.
         if own.state != "reading" or own.line_count != start:
             return
-        rows = statement_file.rows_of(own._text(), own._layout())
-        count = own._insert_all(islice(rows, start, start + A_JOB))
+        count = own._insert_all(islice(own._rows(), start, start + A_JOB))
         own.line_count = start + count
         if count == A_JOB:
             own._queue_reading(start + count)

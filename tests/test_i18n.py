@@ -88,3 +88,9 @@ class TestFrench(ProgramCase):
         view = self.env["g2p.payment.mpesa.send.wizard"].with_context(lang="fr_FR").get_view(view_type="form")
         self.assertIn(self.said["Nothing is ready to be sent"], view["arch"])
         self.assertNotIn("Nothing is ready to be sent", view["arch"])
+
+    def test_a_printed_page(self):
+        report = self.env["ir.actions.report"].with_context(lang="fr_FR")
+        html, _type = report._render_qweb_html("g2p_payment_simple_mpesa.signoff", self.cycle.ids)
+        self.assertIn(self.said["Sign-off: payments by M-Pesa"], html.decode())
+        self.assertIn(self.said["Outcome"], html.decode())

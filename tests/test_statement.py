@@ -442,6 +442,12 @@ class TestLongStatement(StatementCase):
         self.assertEqual(statement.state, "compared")
         self.assertFalse(self.jobs())
 
+    def test_one_without_a_line_is_refused_at_once_however_long(self):
+        for lines in ((), ["," * 7] * 6):
+            with self.assertRaisesRegex(UserError, "no line below"):
+                self.compare(*lines)
+        self.assertFalse(self.jobs())
+
     def test_a_job_that_runs_again_reads_nothing_twice(self):
         statement = self.compare(*self.whole())
         self.run_job(statement, 0)
