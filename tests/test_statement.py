@@ -459,6 +459,8 @@ class TestLongStatement(StatementCase):
         statement = self.compare(*self.whole())
         with self.assertRaisesRegex(UserError, "still being read"):
             statement.action_begin_again()
+        self.run_job(statement, 0)
+        self.assertEqual(len(statement.line_ids), 4)
         self.env.cr.execute(
             "UPDATE queue_job SET state = 'failed' WHERE identity_key LIKE 'mpesa-statement-%'"
         )
