@@ -11,7 +11,7 @@ import psycopg2
 from ..gateway.simple import Order
 from . import const
 from .own_cursor import PASSING, OwnCursor
-from .payment import AS_IT_IS
+from .payment import AS_IT_IS, NOW
 
 # So many payments are looked up at once, and it counts for so many seconds.
 LOOK_AHEAD = 200
@@ -144,7 +144,7 @@ class Claims:
     def claim_doubt(self, payment_id, hold):
         """Claim a doubt, to send it again as it went out. Committed when this returns.
 
-        :return: the claimed, or None if it is no doubt any more, or somebody has it.
+        :return: the claimed, or None if it is no doubt any more, somebody has it, or it has just been sent.
         """
         token = str(uuid4())
         hold(token)
@@ -158,9 +158,9 @@ class Claims:
     def _claim_doubt_in(self, own, token, payment_id):
         own.cr.execute(
             "SELECT id, batch_id, amount_issued, mpesa_reference, account_number FROM g2p_payment"
-            " WHERE id = %s AND mpesa_state = 'doubt' AND mpesa_reference IS NOT NULL"
-            " FOR NO KEY UPDATE SKIP LOCKED",
-            [payment_id],
+            " WHERE id = %s AND mpesa_state = 'doubt' AND mpesa_reference IS NOT NULL AND mpesa_gateway = %s"
+            f" AND mpesa_sent_at < {NOW} - %s * interval '1 minute' FOR NO KEY UPDATE SKIP LOCKED",
+            [payment_id, self.gateway, const.GRACE],
         )
         row = own.cr.dictfetchone()
         if not row:

@@ -90,7 +90,7 @@ class Dispatch:
         self._claims = Claims(manager, batches.ids, payments and payments.ids, self._lease.seconds)
         self._by_job = by_job
         self._ends = time.monotonic() + seconds if seconds else float("inf")
-        self._left = most or float("inf")
+        self._left = float("inf") if most is None else most
         # Of requests that are made, or wait for a thread: from future to what was claimed.
         self._in_hand = {}
         self._by_reference = {}
@@ -131,19 +131,33 @@ class Dispatch:
             _logger.exception("What stopped the sending could not be noted")
         return self.result
 
-    def send_again(self, payment_ids):
+    def send_again(self, payment_ids, ends=float("inf")):
         """Send doubts again, with the reference, payee and amount that they went out with.
 
         Only for a gateway that honours the reference, and says that it has never seen it.
+
+        :param float ends: the moment of the monotonic clock after which nothing more is sent.
         """
+        self._ends = ends
         with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
             for payment_id in payment_ids:
-                item = self._claims.claim_doubt(payment_id, self._lease.hold) if self._may_go_on() else None
-                if item:
-                    self._by_reference[item.order.reference] = item
-                    self._write([self._again(self._order(client, item))])
+                if not self._may_go_on():
+                    break
+                self._send_one_again(client, payment_id)
                 self._lease.keep(())
         return self.result
+
+    def _send_one_again(self, client, payment_id):
+        # Its turn comes first: from the claim on, nobody else can settle it.
+        [turn] = self._claims.turns(self._pace, 1)
+        self._turns[payment_id] = turn
+        if turn > time.monotonic() + LONGEST_PAUSE:
+            self._stop("circuit", "")
+            return
+        item = self._claims.claim_doubt(payment_id, self._lease.hold)
+        if item:
+            self._by_reference[item.order.reference] = item
+            self._write([self._again(self._order(client, item))])
 
     def _is_left_in_peace(self):
         """After several failures in a row nobody asks the gateway for a while, but a person who clicks."""

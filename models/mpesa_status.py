@@ -1,6 +1,7 @@
 """How payments stand that were sent: expired leases, and what the gateway says when it is asked."""
 
 import logging
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from odoo import _, api, models
 from ..gateway import errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
-from .dispatch import LONGEST_PAUSE, Dispatch
+from .dispatch import LONGEST_PAUSE, LOOK_UP, Dispatch
 from .own_cursor import durably
 from .pace import Pace
 
@@ -31,9 +32,8 @@ SECONDS_IN_CLAIM = 60
 # asked for by a job of its own, for so long, and then by another one.
 SECONDS_IN_RUN = 60
 SECONDS_IN_JOB = 60
+SECONDS_TO_SEND_AGAIN = 10
 PATIENCE = 3
-# Minutes after which a gateway that has never seen a reference is not going to see it any more.
-GRACE = 10
 
 
 class MpesaStatus(models.AbstractModel):
@@ -91,10 +91,10 @@ class MpesaStatus(models.AbstractModel):
         """
         self.env.cr.execute(
             "SELECT id, mpesa_state FROM g2p_payment WHERE mpesa_manager_id = %s"
-            " AND (mpesa_state = 'accepted' OR mpesa_state = 'doubt' AND %s"
+            " AND mpesa_state IN ('accepted', 'doubt') AND (mpesa_state = 'accepted' OR %s"
             "      AND coalesce(mpesa_reason, '') NOT IN ('no_news', 'amount_differs'))"
             " AND mpesa_first_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %s * interval '1 day'"
-            " ORDER BY id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED",
+            " ORDER BY mpesa_next_check LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED",
             # A doubt of a gateway that cannot be asked is a person's task from its first day.
             [self.id, bool(self.status_endpoint_url), LAST_DAY],
         )
@@ -155,6 +155,8 @@ class StatusQuery:
         self._rows = []
         self._asked = []
         self._never_seen = []
+        # The gateway has paid another amount.
+        self._differing = []
         self._pace = Pace(manager)
         self._lock = threading.Lock()
         self._in_a_row = 0
@@ -174,20 +176,25 @@ class StatusQuery:
             ThreadPoolExecutor(self._connections, "mpesa-status") as pool,
         ):
             while len(self._asked) < most and time.monotonic() < ends:
-                number = min(CLAIM_PER_CONNECTION * self._connections, most - len(self._asked))
-                due = durably(self.env, lambda own, number=number: self._claim(own, number))
+                at_once = min(CLAIM_PER_CONNECTION * self._connections, self._pace.most_at_once)
+                number = min(at_once, most - len(self._asked))
+                due, turns = durably(self.env, lambda own, number=number: self._claim_turns(own, number))
                 if not due:
-                    break
-                turns = self._turns(len(due))
-                if turns[0] > time.monotonic() + LONGEST_PAUSE:
                     break
                 until = min(ends, time.monotonic() + SECONDS_IN_CLAIM)
                 orders = [(payment, turn, until) for payment, turn in zip(due, turns, strict=True)]
                 answers = list(pool.map(lambda order, client=client: self._ask(client, *order), orders))
                 self._record(due, answers)
-        if self._never_seen:
-            Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen)
+                self._send_again(ends)
         return len(self._asked)
+
+    def _send_again(self, ends):
+        """Send what the gateway has never seen, and has a moment for it, however long the queries took."""
+        if not self._never_seen:
+            return
+        ends = max(ends, time.monotonic() + SECONDS_TO_SEND_AGAIN)
+        Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen, ends)
+        self._never_seen = []
 
     def anything_due(self):
         """Whether there is something left to ask for."""
@@ -198,8 +205,15 @@ class StatusQuery:
 
         return durably(self.env, look)
 
-    def _turns(self, number):
-        return durably(self.env, lambda own: self._pace.reserve(own, number))
+    def _claim_turns(self, own, number):
+        """The next due payments, and the moment for each; none while the gateway is to be left alone."""
+        seconds = self._pace.seconds_ahead(own)
+        if seconds > LONGEST_PAUSE:
+            raise errors.Unreachable(
+                errors.UNREACHABLE, _("The gateway is to be left alone for %s seconds.", math.ceil(seconds))
+            )
+        due = self._claim(own, int(number))
+        return due, self._pace.reserve(own, len(due))
 
     def _parameters(self):
         return {
@@ -227,10 +241,13 @@ class StatusQuery:
                 p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
                     AND p.mpesa_first_sent_at > clock_timestamp() AT TIME ZONE 'UTC'
-                        - %(last_day)s * interval '1 day' AS may_go_again
+                        - %(last_day)s * interval '1 day' AS may_go_again,
+                p.mpesa_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
+                    OR (SELECT count(*) FROM g2p_payment_mpesa_attempt a
+                         WHERE a.payment_id = p.id AND a.kind IN ('payment', 'lease')) < 2 AS is_of_this
             """,
             self._parameters()
-            | {"number": number, "gateway": self._gateway, "grace": GRACE, "last_day": LAST_DAY},
+            | {"number": number, "gateway": self._gateway, "grace": const.GRACE, "last_day": LAST_DAY},
         )
         due = own.cr.dictfetchall()
         self._by_reference = {row["mpesa_reference"]: row for row in due}
@@ -240,7 +257,8 @@ class StatusQuery:
 
     def _ask(self, client, payment, turn, until):
         """The gateway's answer, or None where there is none; ``NOT_ASKED`` where it is too late to ask."""
-        time.sleep(max(0, turn - time.monotonic()))
+        while not self._error and (left := min(turn, until) - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_UP))
         if self._error or time.monotonic() >= until:
             return NOT_ASKED
         try:
@@ -291,10 +309,12 @@ class StatusQuery:
         sources = (const.ACCEPTED, const.DOUBT)
         row = {"id": payment["id"], "mpesa_reason": None, "mpesa_words": status.words or None}
         if status.state == "completed" and status.amount not in (None, payment["amount_issued"]):
+            self._differing.append(payment["id"])
             return (const.ACCEPTED,), const.DOUBT, False, row | {"mpesa_reason": "amount_differs"}
         if status.state == "completed":
             return sources, const.PAID, True, row | {"mpesa_receipt": status.receipt or None}
-        if status.state == "failed":
+        # Sent once more after a failure, it may be on its way while the gateway still tells of the first time.
+        if status.state == "failed" and payment["is_of_this"]:
             return sources, const.REFUSED, False, row | {"mpesa_reason": errors.FAILED_LATER}
         if status.state == "unknown" and payment["may_go_again"] and self.manager.honours_idempotency_key:
             self._never_seen.append(payment["id"])
@@ -306,6 +326,11 @@ class StatusQuery:
             rows = [move[3] for move in moves if move[:3] == (sources, target, confirmed)]
             own["g2p.payment"]._mpesa_move(sources, target, rows, confirmed=confirmed)
         own["g2p.payment.mpesa.attempt"]._record(self._rows)
+        own.cr.execute(
+            "UPDATE g2p_payment SET mpesa_reason = 'amount_differs'"
+            " WHERE id = ANY(%s) AND mpesa_state = 'doubt'",
+            [self._differing],
+        )
         # They are due still.
         own.cr.execute(
             "UPDATE g2p_payment SET mpesa_next_check = clock_timestamp() AT TIME ZONE 'UTC'"

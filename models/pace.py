@@ -56,6 +56,15 @@ class Pace:
         """Whether to reserve the next moments: always where there is a rate, or else once a second."""
         return self._rate > 0 or time.monotonic() >= self._ask_at
 
+    def seconds_ahead(self, own):
+        """How long the next moment is away; below nought where it may be taken at once."""
+        own.cr.execute(
+            f"SELECT extract(epoch FROM next_at - {NOW}) FROM g2p_payment_mpesa_pace WHERE manager_id = %s",
+            [self._manager_id],
+        )
+        row = own.cr.fetchone()
+        return float(row[0]) if row else 0
+
     def reserve(self, own, number):
         """Take the next moments.
 
@@ -64,7 +73,7 @@ class Pace:
         """
         if not number:
             return []
-        seconds = self._take(own, number) if self._rate > 0 else self._put_off_for(own)
+        seconds = self._take(own, number) if self._rate > 0 else self.seconds_ahead(own)
         self._ask_at = time.monotonic() + ASK_EVERY
         begin, step = time.monotonic() + max(0, seconds), 1 / self._rate if self._rate > 0 else 0
         return [begin + place * step for place in range(number)]
@@ -90,11 +99,3 @@ class Pace:
             {"manager": self._manager_id, "length": number / self._rate},
         )
         return float(own.cr.fetchone()[0])
-
-    def _put_off_for(self, own):
-        own.cr.execute(
-            f"SELECT extract(epoch FROM next_at - {NOW}) FROM g2p_payment_mpesa_pace WHERE manager_id = %s",
-            [self._manager_id],
-        )
-        row = own.cr.fetchone()
-        return float(row[0]) if row else 0

@@ -1,3 +1,4 @@
+import time
 from collections import defaultdict
 
 from odoo import _, api, fields, models
@@ -10,8 +11,9 @@ from .live_pages import tell_after_commit
 from .mpesa_payee import exceeds
 from .notify import notification
 
-# Payments that one click asks the gateway for.
+# Payments that one click asks the gateway for, and for how many seconds.
 MOST_ASKED = 25
+SECONDS_ASKED = 20
 # What goes into a move beside the state itself, with its type in the database.
 MOVE_COLUMNS = {
     "mpesa_reason": "varchar",
@@ -155,6 +157,10 @@ class Payment(models.Model):
                 ON g2p_payment (mpesa_lease_until) WHERE mpesa_state = 'sending';
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_entitlement_idx
                 ON g2p_payment (entitlement_id);
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_receipt_idx
+                ON g2p_payment (mpesa_receipt) WHERE mpesa_receipt IS NOT NULL;
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_sent_idx
+                ON g2p_payment (mpesa_manager_id, mpesa_sent_at) WHERE mpesa_sent_at IS NOT NULL;
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_cycle_idx
                 ON g2p_payment (cycle_id, id);
             CREATE INDEX IF NOT EXISTS g2p_payment_batch_mpesa_cycle_idx
@@ -350,11 +356,12 @@ class Payment(models.Model):
     def _mpesa_ask_now(self):
         check_access(self, "write")
         managers = self.sudo().mpesa_manager_id
-        asked = 0
+        asked, ends = 0, time.monotonic() + SECONDS_ASKED
         try:
             for manager in managers:
                 own = self.filtered(lambda p, manager=manager: p.sudo().mpesa_manager_id == manager)
-                asked += manager.with_user(self.env.user).sudo()._mpesa_refresh_status(own, most=MOST_ASKED)
+                asking = manager.with_user(self.env.user).sudo()
+                asked += asking._mpesa_refresh_status(own, most=MOST_ASKED, ends=ends)
         except GatewayError as error:
             raise UserError(_("The gateway does not say how payments stand: %s", error.message)) from None
         self.env.invalidate_all()

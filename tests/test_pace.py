@@ -103,3 +103,28 @@ class TestPaceOfStatus(ProgramCase):
         self.manager._mpesa_refresh_status(self.payments(), most=10)
         self.assertGreaterEqual(time.monotonic() - begin, 9 / 20)
         self.assert_states(paid=10)
+
+    def test_no_more_moments_are_taken_than_those_of_a_second(self):
+        """Senders would have to wait for the rest."""
+        self.prepare()
+        self.send()
+        self.manager.write({"max_requests_per_second": 2, "max_connections": 8})
+        asked = self.manager._mpesa_refresh_status(ends=time.monotonic() + 0.2)
+        with own_transaction(self.env) as own:
+            ahead = Pace(self.manager).seconds_ahead(own)
+        self.assertLess(ahead, 1.1)
+        self.env.cr.execute("SELECT count(*) FROM g2p_payment WHERE mpesa_checks > 0")
+        self.assertLessEqual(self.env.cr.fetchone()[0], 2)
+        self.assertLessEqual(asked, 1)
+
+    def test_a_gateway_that_is_to_be_left_alone_is_asked_nothing(self):
+        self.prepare()
+        self.send()
+        with own_transaction(self.env) as own:
+            Pace(self.manager).put_off(own, 100)
+        self.assertIn("left alone", self.manager._refresh_status_job())
+        # Not even what is to be asked for is put off, and no job follows on the other.
+        self.env.cr.execute("SELECT count(*) FROM g2p_payment WHERE mpesa_checks > 0")
+        self.assertEqual(self.env.cr.fetchone()[0], 0)
+        self.assertFalse(self.env["queue.job"].search([("method_name", "=", "_refresh_status_job")]))
+        self.assert_states(accepted=10)

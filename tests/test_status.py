@@ -5,8 +5,9 @@ from odoo.exceptions import UserError
 from odoo.tests import new_test_user
 
 from ..models import const, mpesa_status
+from ..models.dispatch import Dispatch
 from .common import ProgramCase, phone
-from .harness import load_dev
+from .harness import load_dev, wait_until
 
 
 class FullProfileCase(ProgramCase):
@@ -88,6 +89,39 @@ class TestStatus(FullProfileCase):
         self.assertEqual(self.payments()[1].mpesa_reason, "failed_later")
         self.assert_agrees()
 
+    def test_a_failure_of_the_first_time_says_nothing_of_the_second(self):
+        """No float at first; then the gateway takes longer than the time-out, and tells of the first time."""
+        self.prepare()
+        self.gateway.settings(float=0)
+        self.send()
+        self.assert_states(ready=4)
+        self.gateway.settings(float=1_000_000)
+        self.manager.api_timeout = 1
+        self.fault(1, "late-taking", 3, count=1)
+        self.send()
+        self.assert_states(accepted=3, doubt=1)
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        answers = self.attempts("status").filtered(lambda a: a.payment_id == self.payments()[1])
+        self.assertEqual(answers.mapped("outcome"), ["failed"])
+        wait_until(lambda: self.gateway.ledger()["count"] == 4, "the gateway takes it")
+        self.ask()
+        self.assert_states(paid=4)
+        self.assert_agrees()
+
+    def test_a_failure_is_believed_once_it_can_only_be_the_last_time(self):
+        self.prepare()
+        self.gateway.settings(float=0)
+        self.send()
+        self.gateway.settings(float=1_000_000)
+        self.fault(1, "drop-not-taken", count=1)
+        self.send()
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.age("mpesa_sent_at")
+        self.ask()
+        self.assert_states(paid=3, refused=1)
+
     def test_never_seen_is_sent_again_with_the_same_reference_after_a_while(self):
         self.prepare()
         self.fault(1, "drop-not-taken", count=1)
@@ -145,6 +179,29 @@ class TestStatus(FullProfileCase):
         self.ask()
         self.assert_states(paid=3, doubt=1)
         self.assertEqual(self.payments()[1].mpesa_reason, "amount_differs")
+
+    def test_another_amount_than_a_doubt_went_out_with_is_told(self):
+        self.prepare()
+        self.fault(1, "drop-taken")
+        self.send()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET amount_issued = 90 WHERE id = %s", [self.payments()[1].id]
+        )
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.assertEqual(self.payments()[1].mpesa_reason, "amount_differs")
+
+    def test_a_doubt_that_has_just_been_sent_is_not_sent_again(self):
+        """Two ask at once: the first sends again what the gateway has never seen, and is in doubt once more."""
+        self.prepare()
+        self.fault(1, "drop-not-taken", count=2)
+        self.send()
+        self.age("mpesa_sent_at")
+        doubt = self.payments()[1]
+        for _twice in range(2):
+            Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(doubt.ids)
+        self.assertEqual(len(self.attempts("payment").filtered(lambda a: a.payment_id == doubt)), 2)
+        self.assert_states(accepted=3, doubt=1)
 
     def test_no_news_for_days_is_a_persons_task(self):
         self.prepare()

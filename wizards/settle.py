@@ -7,7 +7,6 @@ from odoo.exceptions import AccessError, UserError, ValidationError
 
 from ..gateway.masking import mask_payee
 from ..models import const, statement_match
-from ..models.mpesa_status import GRACE
 from ..models.own_cursor import durably
 
 # What shows that a payment was paid: the receipt (or None), when, and where that is written.
@@ -172,9 +171,9 @@ class SettleWizard(models.TransientModel):
     def _check_patience(self):
         """What is on its way may still arrive."""
         latest = max((p.mpesa_sent_at for p in self.payment_ids.sudo() if p.mpesa_sent_at), default=None)
-        if latest and latest > fields.Datetime.now() - timedelta(minutes=GRACE):
+        if latest and latest > fields.Datetime.now() - timedelta(minutes=const.GRACE):
             raise UserError(
-                _("Wait until %s minutes after it was sent: the gateway may still carry it out.", GRACE)
+                _("Wait until %s minutes after it was sent: the gateway may still carry it out.", const.GRACE)
             )
 
     def _settle(self, own):
