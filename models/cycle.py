@@ -25,6 +25,8 @@ class Cycle(models.Model):
 
     def _mpesa_unlock(self):
         """Free the cycle if it was locked by us and no payment of it is on its way to the gateway."""
+        self.flush_recordset()
+        own_job = self.env.context.get("job_uuid") or ""
         self.env.cr.execute(
             """
             UPDATE g2p_cycle c SET locked = false, locked_reason = NULL, mpesa_locked = false
@@ -36,9 +38,9 @@ class Cycle(models.Model):
                                   AND j.uuid <> %s AND j.identity_key LIKE 'mpesa-send-' || b.id || '-%%')
                AND NOT EXISTS (SELECT 1 FROM queue_job j
                                 WHERE j.state IN ('wait_dependencies', 'pending', 'enqueued', 'started')
-                                  AND j.identity_key LIKE 'mpesa-prepare-' || c.id || '-%%')
+                                  AND j.uuid <> %s AND j.identity_key LIKE 'mpesa-prepare-' || c.id || '-%%')
             """,
-            [self.ids, self.env.context.get("job_uuid") or ""],
+            [self.ids, own_job, own_job],
         )
         self.invalidate_recordset()
 

@@ -1,3 +1,4 @@
+import itertools
 from uuid import uuid4
 
 from odoo import _, fields, models
@@ -163,9 +164,10 @@ class MpesaPrepare(models.AbstractModel):
         size = max(tag.max_batch_size, 0) or DEFAULT_BATCH_SIZE
         batch = batches.browse(place["batch"]).exists()
         room = place["room"] if batch and not batch.batch_has_started else 0
+        numbers = itertools.count(self._next_batch_number(cycle))
         for row in rows:
             if not room:
-                batch, room = self._create_batch(cycle, tag), size
+                batch, room = self._create_batch(cycle, tag, next(numbers)), size
             row["batch_id"] = batch.id
             batches |= batch
             room -= 1
@@ -191,10 +193,10 @@ class MpesaPrepare(models.AbstractModel):
         )
         return self.env.cr.fetchone()[0]
 
-    def _create_batch(self, cycle, tag):
+    def _create_batch(self, cycle, tag, number):
         batch = self.env["g2p.payment.batch"].create(
             {
-                "name": self._batch_name(cycle, tag, self._next_batch_number(cycle)),
+                "name": self._batch_name(cycle, tag, number),
                 # Other systems know it by this.
                 "external_batch_ref": str(uuid4()),
                 "cycle_id": cycle.id,
@@ -278,5 +280,6 @@ class MpesaPrepare(models.AbstractModel):
             self.mark_job_as_done(cycle, self._mpesa_prepared(made))
 
     def mark_job_as_done(self, cycle, msg):
-        cycle.sudo().write({"locked": False, "locked_reason": False, "mpesa_locked": False})
+        # With the job's context, which says whose job is not to be waited for.
+        cycle.with_env(self.env).sudo()._mpesa_unlock()
         cycle._message_log(body=msg)

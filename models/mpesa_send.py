@@ -1,6 +1,7 @@
 import math
 
-from odoo import _, fields, models
+from odoo import SUPERUSER_ID, _, fields, models
+from odoo.exceptions import AccessError
 from odoo.tools import config
 
 from ..gateway.errors import GatewayError
@@ -15,6 +16,10 @@ MOST_IN_REQUEST = 25
 SECONDS_IN_REQUEST = 20
 # Payments for one queue job.
 CHUNK = 500
+# States of a job that is to run, or runs.
+ALIVE = ("wait_dependencies", "pending", "enqueued", "started")
+# Batches whose jobs one request, or one job, queues; each takes some milliseconds.
+MOST_QUEUED = 200
 # Seconds before Odoo would kill its worker at which a job begins nothing more.
 JOB_MARGIN = 60
 # Minutes that jobs leave a gateway in peace for: what passes by itself, and what somebody has to mend.
@@ -52,12 +57,17 @@ class MpesaSend(models.AbstractModel):
 
     def _send_own(self, batches):
         self._require_sender(batches)
-        ready = self._ready_counts(batches)
-        if sum(ready.values()) > MOST_IN_REQUEST:
-            return self._send_by_jobs(batches, ready, clicked=True)
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
-        self._note_sent(batches.browse(ready))
+        on_their_way = self._on_their_way()
+        ready = self._ready_counts(batches)
+        if ready and on_their_way.issuperset(ready):
+            return notification("info", _("These payments are being sent already."))
+        if sum(ready.values()) > MOST_IN_REQUEST:
+            return self._send_by_jobs(batches, ready, clicked=True)
+        # Beside a job there would be twice as many connections as the gateway bears.
+        batches = batches.filtered(lambda batch: batch.id not in on_their_way)
+        self._note_sent(batches.browse(ready) & batches)
         result = Dispatch(self, batches, seconds=SECONDS_IN_REQUEST).run()
         self.env.invalidate_all()
         action = self._outcome_notification(batches, result)
@@ -107,13 +117,17 @@ class MpesaSend(models.AbstractModel):
         # Two exchanges, should the token have expired; each takes three times the time-out at the most.
         margin = max(JOB_MARGIN, 6 * self.api_timeout)
         seconds = limit - margin if limit > margin else None
+        left = 0
         try:
             result = Dispatch(self, batch, seconds, most, by_job=True).run()
+            left = most - result.counts.total() if result.unfinished else 0
         finally:
-            durably(self.env, lambda own: own["g2p.cycle"].browse(cycle_ids)._mpesa_unlock())
-        if result.unfinished:
+            # The rest's job is not to be seen yet.
+            if left <= 0:
+                durably(self.env, lambda own: own["g2p.cycle"].browse(cycle_ids)._mpesa_unlock())
+        if left > 0:
             key = f"mpesa-send-{batch.id}-after-{self.env.context.get('job_uuid')}"
-            self.with_delay(identity_key=key)._send_payments_job(batch, most - result.counts.total())
+            self.with_delay(identity_key=key)._send_payments_job(batch, left)
         return f"{dict(result.counts)} {result.stopped}".strip()
 
     # The float
@@ -147,20 +161,23 @@ class MpesaSend(models.AbstractModel):
         durably(self.env, lambda own: batches.with_env(own)._mpesa_happened("sent", moment))
 
     def _send_by_jobs(self, batches, ready, clicked=False):
-        """Queue the chunks of each batch that are not queued already, and lock the cycles.
+        """Queue the chunks of each batch that is not on its way already, and lock the cycles.
 
         :param dict ready: from batch id to the number of ready payments.
         :param bool clicked: whether a person sends them now; else they have been sent for.
         """
-        queued = [
-            batch_id
-            for batch_id, count in ready.items()
-            if self._queue_batch(batches.browse(batch_id), count)
-        ]
-        if not queued:
+        on_their_way = self._on_their_way()
+        waiting = batches.filtered(lambda batch: batch.id in ready and batch.id not in on_their_way)
+        if not waiting:
             return notification("info", _("These payments are being sent already."))
+        waiting._mpesa_want(self.env.user)
+        waiting.cycle_id._mpesa_lock(_("Payments are being sent."))
+        for batch in waiting[:MOST_QUEUED]:
+            self._queue_batch(batch, ready[batch.id])
+        if waiting[MOST_QUEUED:]:
+            self._queue_queuing()
         if clicked:
-            batches.browse(queued)._mpesa_happened("sent")
+            waiting._mpesa_happened("sent")
         return notification(
             "success", _("%s payments are on their way, in the background.", sum(ready.values()))
         )
@@ -169,24 +186,31 @@ class MpesaSend(models.AbstractModel):
         self._send_by_jobs(batches, self._ready_counts(batches))
 
     def _queue_batch(self, batch, count):
-        """One job for each chunk; a job that waits or runs already is not queued again.
+        """One job for each chunk of a batch that has none."""
+        description = _("Send payments of %s", batch.name)
+        for number in range(-(-count // CHUNK)):
+            job = self.with_delay(identity_key=f"mpesa-send-{batch.id}-{number}", description=description)
+            job._send_payments_job(batch, CHUNK)
 
-        :return: how many jobs are new.
-        """
-        keys = [f"mpesa-send-{batch.id}-{number}" for number in range(-(-count // CHUNK))]
-        alive = self._alive_jobs([("identity_key", "in", keys)]).mapped("identity_key")
-        new = [key for key in keys if key not in alive]
-        for key in new:
-            description = _("Send payments of %s", batch.name)
-            self.with_delay(identity_key=key, description=description)._send_payments_job(batch, CHUNK)
-        if new:
-            batch._mpesa_want(self.env.user)
-            batch.cycle_id._mpesa_lock(_("Payments are being sent."))
-        return len(new)
+    def _queue_queuing(self):
+        """Have the batches of which nobody waits for a job to be queued queued by a job."""
+        key = f"mpesa-queue-{self.id}-after-{self.env.context.get('job_uuid')}"
+        job = self.with_delay(identity_key=key, priority=5, description=_("Queue batches to be sent"))
+        job._queue_job()
+
+    def _queue_job(self):
+        """Queue job: queue the next batches that were sent for, and leave the rest to another one."""
+        if self.sudo()._queue_wanted():
+            self._queue_queuing()
+
+    def _on_their_way(self):
+        """The ids of batches that a job sends, or is to send."""
+        domain = [("state", "in", ALIVE), ("identity_key", "=like", "mpesa-send-%")]
+        groups = self.env["queue.job"].sudo()._read_group(domain, ["identity_key"])
+        return {int(key.split("-")[2]) for (key,) in groups}
 
     def _alive_jobs(self, domain):
-        alive = ("wait_dependencies", "pending", "enqueued", "started")
-        return self.env["queue.job"].sudo().search([("state", "in", alive), *domain])
+        return self.env["queue.job"].sudo().search([("state", "in", ALIVE), *domain])
 
     def _mpesa_sweep(self):
         """Scheduled: queue again what was to be sent and has no job, because it failed or stopped."""
@@ -194,13 +218,41 @@ class MpesaSend(models.AbstractModel):
         now = self.env.cr.now()
         if self.mpesa_hold_until and self.mpesa_hold_until > now:
             return
+        self._queue_wanted()
+
+    def _queue_wanted(self):
+        """Queue batches that were sent for and have no job, a good many.
+
+        :return: whether there are more.
+        """
         wanted = self.env["g2p.payment.batch"].search(
             [("mpesa_wanted_by_id", "!=", False), ("mpesa_ready_count", ">", 0)]
         )
-        for batch in wanted:
-            count = self._ready_counts(batch).get(batch.id)
-            if count and not self._alive_jobs([("identity_key", "=like", f"mpesa-send-{batch.id}-%")]):
-                self.with_user(batch.mpesa_wanted_by_id)._queue_batch(batch, count)
+        ready, on_their_way = self._ready_counts(wanted), self._on_their_way()
+        waiting = wanted.filtered(lambda batch: batch.id in ready and batch.id not in on_their_way)
+        for batch in waiting[:MOST_QUEUED]:
+            sender = batch.mpesa_wanted_by_id
+            if self._may_still_send(batch, sender):
+                self.with_user(sender)._queue_batch(batch, ready[batch.id])
+                batch.cycle_id._mpesa_lock(_("Payments are being sent."))
+            else:
+                # Its job would fail, again and again.
+                batch._mpesa_want_no_more(stopped=True)
+                self._tell_of_sender(batch, sender)
+        return bool(waiting[MOST_QUEUED:])
+
+    def _may_still_send(self, batch, sender):
+        try:
+            self.with_user(sender)._require_sender(batch.with_user(sender))
+        except AccessError:
+            return False
+        return sender.active or sender.id == SUPERUSER_ID
+
+    def _tell_of_sender(self, batch, sender):
+        batch._mpesa_call_finance_once(
+            _("Nobody sends this batch"),
+            _("%s has sent for it, and may not send payments any more. Somebody else is to.", sender.name),
+        )
 
     def _mpesa_note_hold(self, result):
         """Have jobs leave a gateway in peace for a while. A person who clicks is not held back."""

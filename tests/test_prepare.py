@@ -118,7 +118,10 @@ class TestPrepare(ProgramCase):
             )
             job = jobs.sorted("id")[-1]
             self.assertEqual(len(jobs), number)
-            self.manager._prepare_job(*job.args)
+            self.assertTrue(self.cycle.locked)
+            self.manager.with_context(job_uuid=job.uuid)._prepare_job(*job.args)
+            job.state = "done"
+            self.env.flush_all()
         self.assertEqual(len(self.payments()), 10)
         self.assertFalse(self.cycle.locked)
         # The first again, as after a crash.
@@ -165,6 +168,7 @@ class TestPrepare(ProgramCase):
         self.assertTrue(self.cycle.locked)
         job = self.env["queue.job"].search([("identity_key", "=like", f"mpesa-prepare-{self.cycle.id}-%")])
         self.assertEqual(len(job), 1)
+        manager = manager.with_context(job_uuid=job.uuid)
         manager._prepare_job(self.cycle.with_user(user), self.entitlements.with_user(user))
         self.assertFalse(self.cycle.locked)
         self.assertEqual(len(self.payments()), 10)

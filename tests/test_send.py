@@ -8,7 +8,7 @@ from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 from odoo.tools import config, mute_logger
 
-from ..models import claims, const
+from ..models import claims, const, mpesa_send
 from ..models.claims import Claims
 from .common import ProgramCase, click_send, phone
 
@@ -296,9 +296,15 @@ class TestJobs(ProgramCase):
         self.assertTrue(self.payments().batch_id.mpesa_wanted_by_id)
         rest = self.jobs() - first
         self.assertEqual((len(rest), rest.state), (1, "pending"))
+        self.assertTrue(self.cycle.locked)
         self.gateway.settings(latency_ms=0)
+        # However few are left: a click would send them beside the job.
+        paid = self.gateway.ledger()["count"]
+        self.assertIn("being sent already", self.send())
+        self.assertEqual((self.gateway.ledger()["count"], self.jobs()), (paid, first + rest))
         self.run_job(rest)
         self.assert_states(paid=26)
+        self.assertFalse(self.cycle.locked)
         self.assert_agrees()
 
     def test_a_job_run_again_sends_nothing_again(self):
@@ -318,6 +324,41 @@ class TestJobs(ProgramCase):
         self.run_cron()
         pending = self.jobs().filtered(lambda job: job.state == "pending")
         self.assertEqual(pending.user_id, person)
+
+    def test_nobody_is_kept_waiting_until_thousands_of_jobs_are_queued(self):
+        self.patch(mpesa_send, "MOST_QUEUED", 1)
+        self.manager.batch_tag_ids.max_batch_size = 10
+        self.prepare()
+        self.send()
+        self.assertEqual(len(self.jobs()), 1)
+        self.assertEqual(len(self.payments().batch_id.mpesa_wanted_by_id), 1)
+        for number in range(2, 4):
+            queuing = self.env["queue.job"].search(
+                [("identity_key", "=like", "mpesa-queue-%"), ("state", "=", "pending")]
+            )
+            self.assertEqual((len(queuing), queuing.channel), (1, "root.mpesa"))
+            queuing.state = "done"
+            self.manager.with_context(job_uuid=queuing.uuid)._queue_job()
+            self.assertEqual(len(self.jobs()), number)
+        self.assertFalse(
+            self.env["queue.job"].search(
+                [("identity_key", "=like", "mpesa-queue-%"), ("state", "=", "pending")]
+            )
+        )
+
+    def test_somebody_who_may_send_no_more_sends_no_more_and_finance_is_told(self):
+        person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        self.prepare()
+        click_send(self.cycle.with_user(person))
+        self.env.flush_all()
+        self.env.cr.execute("UPDATE queue_job SET state = 'failed'")
+        person.active = False
+        self.run_cron()
+        self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
+        batch = self.payments().batch_id
+        self.assertFalse(batch.mpesa_wanted_by_id)
+        self.assertEqual(batch.activity_ids.mapped("summary"), ["Nobody sends this batch"])
+        self.assert_states(ready=26)
 
     def test_a_gateway_that_is_away_is_left_in_peace_by_jobs(self):
         self.prepare()
