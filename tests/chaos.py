@@ -115,6 +115,7 @@ class Walk:
             api_timeout=1,
             mpesa_hold_until=None,
             max_connections=self.connections or self.random.choice((1, 4, 8)),
+            max_requests_per_second=self.random.choice((0, 0, 0, 200)),
         )
         size = self.random.choice((7, 20, 500))
         self.lab.execute("UPDATE g2p_payment_batch_tag SET max_batch_size = %s", [size])
@@ -137,8 +138,10 @@ class Walk:
             self.gateway.fault(payee, kind, arg, count=self.random.choice((1, 2, 3)))
             self.report.events[f"gateway {kind}"] += 1
         if self.random.random() < 0.3:
-            self.gateway.fault(self.random.choice(self._payees()), "late-taken", 1.5, count=1)
-            self.report.events["gateway late"] += 1
+            # Longer than the time-out: judged at once, or when nobody waits for it any more.
+            kind = self.random.choice(("late-taken", "late-taking"))
+            self.gateway.fault(self.random.choice(self._payees()), kind, self.random.uniform(1.5, 3), count=1)
+            self.report.events[f"gateway {kind}"] += 1
 
     def _payees(self):
         return [f"2547{number:08d}" for number in range(PEOPLE)]
