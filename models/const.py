@@ -37,8 +37,8 @@ IN_OPENG2P = {
     DOUBT: ("sent", None, False),
 }
 
-# Minutes after it was sent, after which a gateway that has never seen a payment is not going to see it any more,
-# and what it says of a payment is about the last time that it was sent.
+# Minutes after it was sent, after which a gateway that has never seen a payment is not going to see it any
+# more, and what it says of a payment is about the last time that it was sent.
 GRACE = 10
 
 # Why a payment is where it is: one sentence for each code, the gateway layer's and our own.

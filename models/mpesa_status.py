@@ -313,7 +313,7 @@ class StatusQuery:
             return (const.ACCEPTED,), const.DOUBT, False, row | {"mpesa_reason": "amount_differs"}
         if status.state == "completed":
             return sources, const.PAID, True, row | {"mpesa_receipt": status.receipt or None}
-        # Sent once more after a failure, it may be on its way while the gateway still tells of the first time.
+        # Sent once more after a failure, it may be under way while the gateway still tells of the first time.
         if status.state == "failed" and payment["is_of_this"]:
             return sources, const.REFUSED, False, row | {"mpesa_reason": errors.FAILED_LATER}
         if status.state == "unknown" and payment["may_go_again"] and self.manager.honours_idempotency_key:

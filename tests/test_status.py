@@ -192,7 +192,7 @@ class TestStatus(FullProfileCase):
         self.assertEqual(self.payments()[1].mpesa_reason, "amount_differs")
 
     def test_a_doubt_that_has_just_been_sent_is_not_sent_again(self):
-        """Two ask at once: the first sends again what the gateway has never seen, and is in doubt once more."""
+        """Two ask at once: the first sends again what was never seen, and is in doubt once more."""
         self.prepare()
         self.fault(1, "drop-not-taken", count=2)
         self.send()
