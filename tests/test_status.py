@@ -89,13 +89,18 @@ class TestStatus(FullProfileCase):
         self.assertEqual(self.payments()[1].mpesa_reason, "failed_later")
         self.assert_agrees()
 
+    def send_without_float(self):
+        self.gateway.settings(float=0)
+        self.env.flush_all()
+        self.manager._send_some(self.payments()[1])
+        self.gateway.settings(float=1_000_000)
+        self.assert_states(ready=4)
+        self.assertEqual(self.payments()[1].mpesa_reason, "float")
+
     def test_a_failure_of_the_first_time_says_nothing_of_the_second(self):
         """No float at first; then the gateway takes longer than the time-out, and tells of the first time."""
         self.prepare()
-        self.gateway.settings(float=0)
-        self.send()
-        self.assert_states(ready=4)
-        self.gateway.settings(float=1_000_000)
+        self.send_without_float()
         self.manager.api_timeout = 1
         self.fault(1, "late-taking", 3, count=1)
         self.send()
@@ -111,9 +116,7 @@ class TestStatus(FullProfileCase):
 
     def test_a_failure_is_believed_once_it_can_only_be_the_last_time(self):
         self.prepare()
-        self.gateway.settings(float=0)
-        self.send()
-        self.gateway.settings(float=1_000_000)
+        self.send_without_float()
         self.fault(1, "drop-not-taken", count=1)
         self.send()
         self.ask()
