@@ -336,6 +336,15 @@ class Payment(models.Model):
         for payment in self:
             payment.mpesa_payee = mask_payee(payment.account_number) if payment.account_number else False
 
+    @api.depends("name", "partner_id.name", "mpesa_payee", "mpesa_state")
+    def _compute_display_name(self):
+        """One of ours is called by whom it pays: a reference says nothing to people."""
+        ours = self.filtered("mpesa_state")
+        for payment in ours:
+            person = payment.sudo().partner_id.name or payment.name
+            payment.display_name = f"{person} ({payment.mpesa_payee})" if payment.mpesa_payee else person
+        return super(Payment, self - ours)._compute_display_name()
+
     @api.depends("mpesa_state")
     @api.depends_context("uid")
     def _compute_mpesa_no_send(self):
