@@ -15,7 +15,8 @@ class MpesaDigest(models.AbstractModel):
         "Daily Summary by E-mail",
         default=True,
         help="Once a day, where something is open, the finance group gets an e-mail: payments in doubt,"
-        " batches that stopped, and payments that cannot be sent, by reason.",
+        " batches that stopped, and payments that cannot be sent, by reason; e.g. In doubt: 3, in all 7,500"
+        " KSh.",
     )
 
     @api.model
@@ -78,9 +79,16 @@ class MpesaDigest(models.AbstractModel):
     def _mpesa_write_digest(self, user, sections):
         reasons = dict(self.env["g2p.payment"]._fields["mpesa_reason"]._description_selection(self.env))
         url = self.env["ir.config_parameter"].sudo().get_param("web.base.url")
+        doubts = self.env.ref("g2p_payment_simple_mpesa.action_doubts")
         body = self.env["ir.qweb"]._render(
             "g2p_payment_simple_mpesa.digest",
-            {"sections": sections, "reasons": reasons, "user": user, "url": url},
+            {
+                "sections": sections,
+                "reasons": reasons,
+                "user": user,
+                "url": url,
+                "doubts_url": f"{url}/web#action={doubts.id}",
+            },
         )
         company = user.company_id
         robot = self.env.ref("base.partner_root")

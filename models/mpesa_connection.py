@@ -37,7 +37,8 @@ class MpesaConnection(models.AbstractModel):
                 "test_result": sentence,
             }
         )
-        return notification("success" if passed else "danger", sentence)
+        # The form keeps the sentence; that of the last test would stand beside that of the next.
+        return notification("success" if passed else "danger", sentence, sticky=False)
 
     def _try_connection(self):
         """Whether all went well, and the sentence that says what. Each contact is journalled."""

@@ -91,8 +91,8 @@ class MpesaPaymentManager(models.Model):
         inverse="_inverse_password",
         required=True,
         copy=False,
-        help="The agent's password at the gateway. Whoever types a new one replaces it; it can never be read"
-        " again, by nobody.",
+        help="The agent's password at the gateway, as its operator gave it, e.g. Blue-Lamp-47. Whoever types"
+        " a new one replaces it; it can never be read again, by nobody.",
     )
     password_set_at = fields.Datetime("Password Set On", readonly=True, copy=False)
     password_set_by_id = fields.Many2one("res.users", readonly=True, copy=False)
@@ -101,7 +101,7 @@ class MpesaPaymentManager(models.Model):
         [("subscriber", "Subscriber"), ("agent", "Agent"), ("merchant", "Merchant")],
         default="subscriber",
         required=True,
-        help="The kind of account that is paid; Subscriber for most people.",
+        help="The kind of account that is paid, e.g. Subscriber for a person with a mobile wallet.",
     )
     payee_id_type = fields.Selection(
         [
@@ -127,7 +127,8 @@ class MpesaPaymentManager(models.Model):
         "Honours the Idempotency Key",
         tracking=True,
         help="Only where the gateway's operator has confirmed it: a repeat of a payment with the same "
-        "reference moves no money. Then a payment in doubt that the gateway has never seen is sent again.",
+        "reference moves no money. Then a payment in doubt that the gateway has never seen is sent again, "
+        "e.g. one whose connection broke.",
     )
     min_amount = fields.Integer(
         "Smallest Amount", default=10, help="The smallest amount of one payment, in shillings, e.g. 10."
@@ -161,8 +162,8 @@ class MpesaPaymentManager(models.Model):
     )
     create_batch = fields.Boolean(
         default=True,
-        help="Put payments into batches when they are prepared. Otherwise they are sent only once somebody"
-        " has assigned them to a batch.",
+        help="Put payments into batches when they are prepared, e.g. 1,200 payments into three batches of 500"
+        " at most. Otherwise they are sent only once somebody has assigned them to a batch.",
     )
     batch_tag_ids = fields.Many2many(
         "g2p.payment.batch.tag",

@@ -63,6 +63,8 @@ class TestConnection(ProgramCase):
         self.assertEqual(self.manager.test_result, params["message"])
         self.assertEqual(self.manager.test_passed, params["type"] == "success")
         self.assertEqual(self.manager.tested_by_id, self.env.user)
+        # The form keeps it: the sentence of one test does not stay beside that of the next.
+        self.assertFalse(params["sticky"])
         return params["message"]
 
     def test_all_is_well(self):

@@ -128,7 +128,7 @@ class TestSetUp(ManagerCase):
         self.assertIn("status_endpoint_url", names)
         self.assertIn("customer_type", names)
         for name in names:
-            self.assertTrue(self.env[MANAGER]._fields[name].help, name)
+            self.assertRegex(self.env[MANAGER]._fields[name].help or "", r"\b[Ee]\.g\. ", name)
 
     def test_the_tag_of_a_new_manager_is_named_after_its_program(self):
         form = Form(self.env[MANAGER])

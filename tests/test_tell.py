@@ -1,4 +1,5 @@
 from odoo.tests import new_test_user
+from odoo.tools.safe_eval import safe_eval
 
 from ..models import const
 from ..models.batch_tell import ACTIVITY
@@ -192,6 +193,18 @@ class TestDigest(TellCase):
         self.assertIn("no clear answer several times", body)
         self.assertIn("no payee ID that can be used: 1", " ".join(body.split()))
         self.assertNotIn("2547", body)
+
+    def test_it_leads_to_the_open_doubts_where_there_are_any(self):
+        self.people[3].phone = False
+        self.fault(0, "500-not-taken")
+        self.send_as(self.sender)
+        action = self.env.ref("g2p_payment_simple_mpesa.action_doubts")
+        self.assertIn(f'/web#action={action.id}"', self.digest().body_html)
+        domain = safe_eval(action.domain)
+        self.assertEqual(self.env["g2p.payment"].with_user(self.finance).search(domain), self.payments()[0])
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_state = 'paid' WHERE mpesa_state = 'doubt'")
+        self.env.invalidate_all()
+        self.assertNotIn("#action=", self.digest().body_html)
 
     def test_it_can_be_switched_off_and_needs_an_address(self):
         self.fault(0, "500-not-taken")
