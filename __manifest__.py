@@ -27,6 +27,7 @@
         "views/digest.xml",
         "report/signoff.xml",
         "views/payment.xml",
+        "views/overview.xml",
         "views/payment_batch.xml",
         "views/cycle.xml",
     ],

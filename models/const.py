@@ -117,6 +117,22 @@ HELD = {
     "entitlement_closed",
 }
 
+# What is to be done before the person of a refused payment is prepared again: nothing, for what was wrong
+# passes by itself; or something is corrected, or looked at, first. What has no reason here is looked at
+# first, too, and what was written off is not prepared again.
+AGAIN = "again"
+CORRECT = "correct"
+REFUSED_FOR = {
+    "failed_later": AGAIN,
+    "payee_unknown": CORRECT,
+    "payee_is_payer": CORRECT,
+    "payee_kind": CORRECT,
+    "amount_too_small": CORRECT,
+    # Somebody has said why.
+    "settled_not_paid": CORRECT,
+    "written_off": None,
+}
+
 # An entitlement in one of these states is not to be paid any more.
 CLOSED_ENTITLEMENTS = {
     "draft",

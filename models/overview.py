@@ -16,13 +16,17 @@ SHOWN = {
     "held": [("mpesa_state", "=", const.READY), ("mpesa_reason", "in", tuple(const.HELD))],
     "all": [],
 }
-# The parts of the progress bar in their order: name, field with the number, Bootstrap's colour.
+# The parts of the progress bar in their order, those that are done first: name, fields with the number and
+# with the amount, Bootstrap's colour. Each payment is in one of them.
 PARTS = (
-    ("paid", "stats_paid_transactions", "success"),
-    ("under_way", "mpesa_under_way_count", "info"),
-    ("doubt", "mpesa_doubt_count", "warning"),
-    ("refused", "stats_failed_transactions", "danger"),
+    ("paid", "stats_paid_transactions", "stats_paid_amount", "success"),
+    ("refused", "stats_failed_transactions", "stats_failed_amount", "danger"),
+    ("under_way", "mpesa_under_way_count", "mpesa_under_way_amount", "info"),
+    ("doubt", "mpesa_doubt_count", "mpesa_doubt_amount", "warning"),
+    ("ready", "mpesa_ready_count", "mpesa_ready_amount", "secondary"),
 )
+# The view with the parts that the forms have alike.
+VIEW = "g2p_payment_simple_mpesa.view_overview"
 
 
 class MpesaOverview(models.AbstractModel):
@@ -44,7 +48,8 @@ class MpesaOverview(models.AbstractModel):
     mpesa_under_way_amount = fields.Float("Amount on Its Way", compute="_compute_mpesa_amounts")
     mpesa_progress = fields.Json("Progress", compute="_compute_mpesa_progress")
     mpesa_held_count = fields.Integer("Cannot Be Paid", compute="_compute_mpesa_to_do")
-    mpesa_again_count = fields.Integer("Refused, and Not Prepared Again", compute="_compute_mpesa_to_do")
+    mpesa_again_count = fields.Integer("Refused, and May Be Paid Now", compute="_compute_mpesa_to_do")
+    mpesa_correct_count = fields.Integer("Refused, to Be Corrected First", compute="_compute_mpesa_to_do")
 
     def _mpesa_batches(self):
         """The batches whose payments these are."""
@@ -53,6 +58,18 @@ class MpesaOverview(models.AbstractModel):
     def _mpesa_managers(self):
         """From the id of each of these records to the M-Pesa manager that sends its payments."""
         raise NotImplementedError
+
+    @api.model
+    def _get_view(self, view_id=None, view_type="form", **options):
+        """Put what the forms have alike in its places."""
+        arch, view = super()._get_view(view_id, view_type, **options)
+        for part in self.env.ref(VIEW).sudo()._get_combined_arch() if view_type == "form" else ():
+            name = part.get("name")
+            for place in list(arch.iterfind(f".//div[@name='{name}']")):
+                siblings = place.getparent()
+                at = siblings.index(place)
+                siblings[at : at + 1] = part
+        return arch, view
 
     def _compute_mpesa_manager(self):
         managers = self._mpesa_managers()
@@ -85,18 +102,22 @@ class MpesaOverview(models.AbstractModel):
                 max(record.stats_sent_amount - ended, 0) if record.mpesa_under_way_count else 0
             )
 
-    @api.depends(
-        "stats_issued_transactions", "mpesa_ready_count", *(field for _name, field, _colour in PARTS)
-    )
+    @api.depends("stats_issued_transactions", *(field for part in PARTS for field in part[1:3]))
     def _compute_mpesa_progress(self):
         labels = self._mpesa_part_labels()
         for record in self:
             total = record.stats_issued_transactions
             through = record.stats_paid_transactions + record.stats_failed_transactions
             parts = [
-                {"name": name, "label": labels[name], "count": record[field], "colour": colour}
-                for name, field, colour in PARTS
-                if record[field]
+                {
+                    "name": name,
+                    "label": labels[name],
+                    "count": record[count],
+                    "amount": record[amount],
+                    "colour": colour,
+                }
+                for name, count, amount, colour in PARTS
+                if record[count]
             ]
             record.mpesa_progress = {
                 "total": total,
@@ -104,6 +125,7 @@ class MpesaOverview(models.AbstractModel):
                 "parts": parts,
                 "label": _("Done: %(through)s of %(all)s", through=through, all=total),
                 "moving": bool(record.mpesa_under_way_count),
+                "currency": record.mpesa_currency_id.id,
             }
 
     def _mpesa_part_labels(self):
@@ -112,6 +134,7 @@ class MpesaOverview(models.AbstractModel):
             "under_way": _("On their way:"),
             "doubt": _("In doubt:"),
             "refused": _("Refused:"),
+            "ready": _("Not sent:"),
         }
 
     def _compute_mpesa_to_do(self):
@@ -119,9 +142,9 @@ class MpesaOverview(models.AbstractModel):
             batches = record._mpesa_batches()
             domain = [("batch_id", "in", batches.ids), *SHOWN["held"]]
             record.mpesa_held_count = self.env["g2p.payment"].search_count(domain) if batches else 0
-            record.mpesa_again_count = (
-                len(batches._mpesa_refused_for_now()) if record.stats_failed_transactions else 0
-            )
+            refused = batches._mpesa_refused_for_now() if record.stats_failed_transactions else {}
+            record.mpesa_again_count = len(refused.get(const.AGAIN, ()))
+            record.mpesa_correct_count = len(refused.get(const.CORRECT, ()))
 
     # What the buttons do
 
@@ -138,7 +161,11 @@ class MpesaOverview(models.AbstractModel):
             "held": _("Cannot Be Paid"),
             "all": _("Payments"),
         }
-        return self._mpesa_batches()._mpesa_payments_action(labels[shown], SHOWN[shown])
+        batches = self._mpesa_batches()
+        if shown in (const.AGAIN, const.CORRECT):
+            domain = [("id", "in", batches._mpesa_refused_for_now()[shown].ids)]
+            return batches._mpesa_payments_action(labels["refused"], domain)
+        return batches._mpesa_payments_action(labels[shown], SHOWN[shown])
 
     def action_mpesa_journal(self):
         """All contacts with the gateway about these payments, and what people decided."""
@@ -147,9 +174,15 @@ class MpesaOverview(models.AbstractModel):
         return {**action, "domain": [("batch_id", "in", self._mpesa_batches().ids)]}
 
     def action_mpesa_prepare_again(self):
-        """New payments, with new references, for those that were refused and are approved still."""
+        """New payments, with new references, for those that were refused and are approved still.
+
+        Which of them says ``mpesa_show`` in the context, as for :meth:`action_mpesa_show`: ``again`` or
+        ``correct``; without it both.
+        """
         self.ensure_one()
-        refused = self._mpesa_batches()._mpesa_refused_for_now()
+        found = self._mpesa_batches()._mpesa_refused_for_now()
+        shown = self.env.context.get("mpesa_show")
+        refused = found[shown] if shown in found else self.env["g2p.payment"].union(*found.values())
         manager = self.program_id.get_manager(self.env["g2p.program"].MANAGER_PAYMENT)
         if not refused or not manager:
             # Without a choice, all of the cycle would be prepared.

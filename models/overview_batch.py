@@ -1,11 +1,19 @@
 from odoo import api, fields, models
 
+from . import const
+
 
 class PaymentBatch(models.Model):
     _name = "g2p.payment.batch"
     _inherit = ["g2p.payment.batch", "g2p.mpesa.overview.mixin"]
 
+    mpesa_used = fields.Boolean("Paid by M-Pesa", compute="_compute_mpesa_used")
     mpesa_payment_count = fields.Integer("Number of Payments", compute="_compute_mpesa_payment_count")
+
+    @api.depends("mpesa_state")
+    def _compute_mpesa_used(self):
+        for batch in self:
+            batch.mpesa_used = bool(batch.mpesa_state)
 
     @api.depends("stats_issued_transactions", "mpesa_state")
     def _compute_mpesa_payment_count(self):
@@ -33,16 +41,23 @@ class PaymentBatch(models.Model):
         }
 
     def _mpesa_refused_for_now(self):
-        """Refused payments that nobody has written off, and whose people have not been prepared again."""
+        """Refused payments of people whose entitlements are approved still, and who are not prepared again.
+
+        :return: a dict of those that pass by themselves (``const.AGAIN``), and those of which somebody is to
+            correct something first (``const.CORRECT``).
+        """
         self.env.cr.execute(
-            "SELECT p.id FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id"
+            "SELECT p.id, p.mpesa_reason FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id"
             " WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'refused' AND e.state = 'approved'"
-            "   AND p.mpesa_reason IS DISTINCT FROM 'written_off' AND NOT EXISTS ("
+            "   AND NOT EXISTS ("
             "       SELECT 1 FROM g2p_payment later"
             "        WHERE later.entitlement_id = p.entitlement_id AND later.id > p.id)",
             [self.ids],
         )
-        return self.env["g2p.payment"].browse(row[0] for row in self.env.cr.fetchall())
+        ids = {const.AGAIN: [], const.CORRECT: [], None: []}
+        for payment_id, reason in self.env.cr.fetchall():
+            ids[const.REFUSED_FOR.get(reason, const.CORRECT)].append(payment_id)
+        return {kind: self.env["g2p.payment"].browse(ids[kind]) for kind in (const.AGAIN, const.CORRECT)}
 
     def _mpesa_payments_action(self, name, domain):
         """A paged list of those of the batches' payments that match."""

@@ -26,6 +26,7 @@ class Cycle(models.Model):
 
     mpesa_used = fields.Boolean("Paid by M-Pesa", compute="_compute_mpesa_sums")
     mpesa_reason = fields.Selection(const.REASONS, "Why Sending Stopped", compute="_compute_mpesa_sums")
+    mpesa_words = fields.Char("The Gateway's Words", compute="_compute_mpesa_sums")
     stats_issued_transactions = fields.Integer("Payments Issued", compute="_compute_mpesa_sums")
     stats_issued_amount = fields.Float("Amount Issued", compute="_compute_mpesa_sums")
     stats_sent_amount = fields.Float("Amount Sent", compute="_compute_mpesa_sums")
@@ -46,14 +47,13 @@ class Cycle(models.Model):
         groups = batches._read_group(ours, ["cycle_id"], [f"{name}:sum" for name in names])
         sums = {cycle.id: dict(zip(names, values, strict=True)) for cycle, *values in groups}
         stopped = [*ours, ("mpesa_reason", "!=", False), ("mpesa_ready_count", ">", 0)]
-        reasons = {
-            cycle.id: reason for cycle, reason in batches._read_group(stopped, ["cycle_id", "mpesa_reason"])
-        }
+        groups = batches._read_group(stopped, ["cycle_id", "mpesa_reason", "mpesa_words"])
+        reasons = {cycle.id: (reason, words) for cycle, reason, words in groups}
         for cycle in self:
             found = sums.get(cycle.id, {})
             cycle.update({name: found.get(name) or 0 for name in names})
             cycle.mpesa_used = bool(found)
-            cycle.mpesa_reason = reasons.get(cycle.id, False)
+            cycle.mpesa_reason, cycle.mpesa_words = reasons.get(cycle.id, (False, False))
 
     def _mpesa_batches(self):
         return self.payment_batch_ids.filtered("mpesa_state")

@@ -1,6 +1,7 @@
 """What people see and click, in headless Chromium on a real server; screenshots: ``.dev/screenshots``."""
 
 import os
+import re
 import time
 
 from odoo import release
@@ -130,6 +131,7 @@ class TestSetUp(BrowserCase):
         browser.click(".o_form_button_save")
         browser.button("action_test_connection")
         browser.see(".o_notification", "the float is")
+        browser.wait("!__find('.o_notification', 'does not accept')", "the old complaint is gone")
         browser.picture("it-works")
         browser.button("action_use_for_program")
         browser.see(".o_notification", "School meals pays by this gateway")
@@ -263,11 +265,18 @@ class TestSend(BrowserCase):
         self.open_batch(cycle)
         browser.see(".alert", "In doubt: 1")
         browser.see(".alert", "Cannot be paid as they are: 2")
-        browser.see(".alert", "not prepared again: 1")
+        browser.see(".alert", "to be corrected first: 1")
         browser.picture("batch")
+        self.assert_the_legend_adds_up()
         browser.size(390, 844)
+        self.open_cycle(cycle)
+        browser.see(".alert", "to be corrected first: 1")
+        browser.picture("cycle-390")
+        self.assert_the_legend_adds_up()
+        self.assert_usable_by_a_finger()
         self.open_batch(cycle)
         browser.picture("batch-390")
+        self.assert_the_legend_adds_up()
         self.assert_usable_by_a_finger()
         browser.click(".o_notebook .nav-link", "Timeline")
         browser.see(".o_field_widget[name='mpesa_timeline'] li", "Sent by")
@@ -282,9 +291,58 @@ class TestSend(BrowserCase):
         browser.picture("paid-rows")
         self.assertNotIn(phone(1), browser.text())
         browser.click(".o_data_row .o_data_cell")
-        browser.see(".o_form_view")
+        browser.see(".o_form_view .o_form_sheet h1", "Person")
         browser.picture("payment")
+        self.assert_one_vocabulary()
+        browser.size(390, 844)
+        browser.picture("payment-390")
+        browser.size(1366, 900)
+        self.look_at_lists(cycle)
         self.assert_agrees(cycle)
+
+    def assert_the_legend_adds_up(self):
+        """Each payment is in one of its parts, and each part has its sum, also on a telephone."""
+        self.browser.see(".o_g2p_mpesa_progress", "9 of 12")
+        parts = self.browser.js(
+            "[...document.querySelectorAll('.o_form_sheet .o_g2p_mpesa_part')].filter(__seen)"
+            ".map((part) => part.innerText.replace(/\\s+/g, ' ').trim())"
+        )
+        found = {}
+        for part in parts:
+            name, count, amount = re.fullmatch(r"(.*): (\d+) (.*\d.*)", part).groups()
+            found[name] = int(count), float(re.sub(r"[^\d.]", "", amount))
+        self.assertEqual(
+            found,
+            {"Paid": (8, 800), "Refused": (1, 100), "In doubt": (1, 100), "Not sent": (2, 200.5)},
+        )
+
+    def assert_one_vocabulary(self):
+        """One reference, and our words for what became of it, not OpenG2P's beside them."""
+        sheet = self.browser.text(".o_form_sheet")
+        self.assertLessEqual(len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-", sheet)), 1, sheet)
+        for word in ("Issued\n", "Reconciled", "Failed", "Status\n"):
+            self.assertNotIn(word, sheet)
+        self.assertFalse(self.browser.sees(".o_statusbar_status"))
+
+    def look_at_lists(self, cycle):
+        """Names and outcomes are not cut off."""
+        browser = self.browser
+        for width in (1280, 1366):
+            browser.size(width, 800)
+            browser.open("g2p.payment.batch", action=self.admin.ref("g2p_programs.action_payment_batch"))
+            browser.picture(f"batches-{width}")
+            cut = browser.js(
+                "[...document.querySelectorAll("
+                "'.o_data_row [name=name], .o_data_row [name=mpesa_state] .badge')]"
+                ".filter((el) => el.scrollWidth > el.clientWidth + 1).map((el) => el.innerText)"
+            )
+            self.assertEqual(cut, [])
+            right = browser.js(
+                "Math.max(...[...document.querySelectorAll('.o_data_row [name=mpesa_state] .badge')]"
+                ".map((el) => el.getBoundingClientRect().right))"
+            )
+            self.assertLess(right, width)
+        browser.size(1366, 900)
 
     def assert_usable_by_a_finger(self):
         """Nothing is wider than the page, and what our alerts offer is high enough to be hit."""
@@ -335,6 +393,56 @@ class TestSend(BrowserCase):
         browser.see(".modal", "Type the amount that is to be sent")
         browser.picture("live-wrong-amount")
         self.assertEqual(self.gateway.ledger()["count"], 0)
+
+
+class TestMode(BrowserCase):
+    """Wherever somebody sets up, looks or sends, a ribbon says whether it is real money."""
+
+    NAME = "9-mode"
+
+    def test_the_ribbon_is_seen(self):
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 4)
+        self.server.prepare(cycle)
+        for mode in ("test", "live"):
+            self.lab.set_manager(mode=mode)
+            self.server.restart()
+            self.log_in("manager")
+            for width, height in ((1280, 800), (390, 844)):
+                browser.size(width, height)
+                self.look_at_all(cycle, mode, width)
+            browser.size(1366, 900)
+
+    def look_at_all(self, cycle, mode, width):
+        browser = self.browser
+        manager = self.lab.ids["manager"]
+        browser.open(MANAGER, manager, self.admin.ref("g2p_payment_simple_mpesa.action_manager"))
+        self.assert_ribbon(mode, width, "manager")
+        self.open_batch(cycle)
+        self.assert_ribbon(mode, width, "batch")
+        self.open_cycle(cycle)
+        self.assert_ribbon(mode, width, "cycle")
+        if width > 767:
+            browser.button("send_payment")
+            browser.see(".modal button[name='action_send']")
+            self.assert_ribbon(mode, width, "dialogue", ".modal ")
+
+    def assert_ribbon(self, mode, width, page, inside=""):
+        """The one of this mode can be seen and covers nothing of the bar, the other one cannot."""
+        browser = self.browser
+        browser.picture(f"{mode}-{page}-{width}")
+        ribbons = browser.js(
+            f"[...document.querySelectorAll({(inside + '.ribbon')!r})].filter(__seen).map((el) =>"
+            " [el.innerText.trim(), el.getBoundingClientRect().toJSON()])"
+        )
+        [[words, box]] = ribbons
+        self.assertEqual(words, mode.upper())
+        if width < 767 and not inside:
+            self.assertLess(box["width"], 100)
+        bar = browser.js("document.querySelector('.o_form_sheet .progress')?.getBoundingClientRect().toJSON()")
+        if bar and bar["top"] < box["bottom"]:
+            # The ribbon runs from its upper left to its lower right.
+            self.assertLess(bar["right"] - box["left"], bar["top"] - box["top"] + 1)
 
 
 class TestProgress(BrowserCase):

@@ -1,11 +1,17 @@
 """What people see of a batch and of a cycle, and one click from each number to the rows."""
 
-from odoo.exceptions import AccessError
-from odoo.tests import new_test_user
+import re
 
+from lxml import etree
+
+from odoo.exceptions import AccessError
+from odoo.tests import Form, new_test_user
+from odoo.tools.safe_eval import safe_eval
+
+from ..gateway import errors, simple
 from ..models import const
 from ..models.live_pages import channel
-from .common import ProgramCase, phone
+from .common import ProgramCase, make_cycle, phone
 
 
 class OverviewCase(ProgramCase):
@@ -52,7 +58,11 @@ class TestOverview(OverviewCase):
         for record in (self.batch, self.cycle):
             progress = record.mpesa_progress
             parts = {part["name"]: part["count"] for part in progress["parts"]}
-            self.assertEqual(parts, {"paid": 7, "refused": 1, "doubt": 1})
+            self.assertEqual(parts, {"paid": 7, "refused": 1, "doubt": 1, "ready": 1})
+            self.assertEqual(sum(parts.values()), progress["total"])
+            amounts = {part["name"]: part["amount"] for part in progress["parts"]}
+            self.assertEqual(amounts, {"paid": 700, "refused": 100, "doubt": 100, "ready": 100})
+            self.assertEqual(progress["currency"], self.env.ref("base.KES").id)
             self.assertEqual((progress["total"], progress["through"], progress["moving"]), (10, 8, False))
             self.assertIn("8 of 10", progress["label"])
 
@@ -66,11 +76,11 @@ class TestOverview(OverviewCase):
             self.manager.with_user(finance).read(["name"])
 
     def test_refused_are_prepared_again_by_one_click(self):
-        self.assertEqual((self.batch.mpesa_again_count, self.cycle.mpesa_again_count), (1, 1))
-        action = self.batch.action_mpesa_prepare_again()
+        self.assertEqual((self.batch.mpesa_correct_count, self.cycle.mpesa_correct_count), (1, 1))
+        action = self.cycle.with_context(mpesa_show="correct").action_mpesa_prepare_again()
         self.assertIn("One payment is prepared.", action["params"]["message"])
         self.env.invalidate_all()
-        self.assertEqual((self.batch.mpesa_again_count, self.cycle.mpesa_again_count), (0, 0))
+        self.assertEqual((self.batch.mpesa_correct_count, self.cycle.mpesa_correct_count), (0, 0))
         again = self.payments().filtered(lambda payment: payment.partner_id == self.people[1])
         self.assertEqual(sorted(again.mapped("mpesa_state")), ["ready", "refused"])
         self.gateway.clear_faults()
@@ -98,7 +108,9 @@ class TestOverview(OverviewCase):
         wizard.create({"outcome": "write_off", "reason": "Has moved away"}).action_settle()
         self.env.invalidate_all()
         self.assertEqual(self.batch.stats_failed_transactions, 2)
-        self.assertEqual(self.batch._mpesa_refused_for_now().partner_id, self.people[1])
+        refused = self.batch._mpesa_refused_for_now()
+        self.assertEqual(refused[const.CORRECT].partner_id, self.people[1])
+        self.assertFalse(refused[const.AGAIN])
 
     def test_a_batch_of_another_manager_has_its_number_of_payments(self):
         other = self.env["g2p.payment.batch"].create({"name": "Other", "cycle_id": self.cycle.id})
@@ -128,6 +140,183 @@ class TestOverview(OverviewCase):
 
     def view_types(self):
         return dict(self.env["ir.ui.view"]._fields["type"].selection)
+
+
+class TestRefused(OverviewCase):
+    """What passes by itself is tried again; the rest is corrected first."""
+
+    def setUp(self):
+        super().setUp()
+        self.passing = self.payments().filtered(lambda payment: payment.mpesa_state == "paid")[:2]
+        self.unknown = self.payments().filtered(lambda payment: payment.mpesa_state == "refused")
+        self.refuse(self.passing, "failed_later")
+
+    def refuse(self, payments, reason):
+        """As if the gateway had said so."""
+        payments.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'refused', status = 'failed', mpesa_reason = %s"
+            " WHERE id = ANY(%s)",
+            [reason, payments.ids],
+        )
+        self.env.invalidate_all()
+        self.batch._mpesa_refresh_figures()
+
+    def test_they_are_counted_and_shown_apart(self):
+        for record in (self.batch, self.cycle):
+            self.assertEqual((record.mpesa_again_count, record.mpesa_correct_count), (2, 1), record)
+            self.assertEqual(self.rows(record, "again"), self.passing.sorted("id", reverse=True))
+            self.assertEqual(self.rows(record, "correct"), self.unknown)
+
+    def test_try_again_leaves_what_is_to_be_corrected(self):
+        before = self.payments()
+        self.cycle.with_context(mpesa_show="again").action_mpesa_prepare_again()
+        self.env.invalidate_all()
+        made = self.payments() - before
+        self.assertEqual(made.entitlement_id, self.passing.entitlement_id)
+        self.assertEqual((self.cycle.mpesa_again_count, self.cycle.mpesa_correct_count), (0, 1))
+
+    def test_each_reason_of_a_refused_payment_is_in_the_table(self):
+        said = {row.reason for row in simple.DEPOSIT_ROWS if row.error is errors.Refused}
+        ours = {errors.FAILED_LATER, "settled_not_paid", "written_off"}
+        self.assertEqual(set(const.REFUSED_FOR), said | ours)
+
+    def test_what_has_no_reason_is_looked_at_first(self):
+        self.refuse(self.passing, None)
+        self.assertEqual((self.batch.mpesa_again_count, self.batch.mpesa_correct_count), (0, 3))
+
+
+class TestForms(OverviewCase):
+    """What stands in the forms of a batch and of a cycle, and that they say the same."""
+
+    def arch(self, record):
+        return etree.fromstring(record.get_view(view_type="form")["arch"])
+
+    def shown(self, record, xpath):
+        """The text of what is not hidden there, and the buttons: their words."""
+        found = []
+        for node in self.arch(record).xpath(xpath):
+            found += self.words(record, node)
+        return " ".join(" ".join(found).split())
+
+    def words(self, record, node):
+        if self.is_hidden(record, node):
+            return [node.tail or ""]
+        own = [str(record[node.get("name")])] if node.tag == "field" else [node.get("string") or ""]
+        inner = [word for child in node for word in self.words(record, child)]
+        return [node.text or "", *own, *inner, node.tail or ""]
+
+    def is_hidden(self, record, node):
+        condition = node.get("invisible")
+        names = set(re.findall(r"[a-z_]\w*", condition or "")) & set(record._fields)
+        values = {name: record[name] for name in names}
+        return bool(condition) and bool(safe_eval(condition, {**values, "context": {}}))
+
+    def alerts(self, record):
+        return self.shown(record, "//div[contains(@class, 'alert ')][.//field[starts-with(@name, 'mpesa_')]]")
+
+    def shown_buttons(self, record):
+        box = "//div[@name='button_box']//button[starts-with(@name, 'action_mpesa_')]"
+        return [button for button in self.arch(record).xpath(box) if not self.is_hidden(record, button)]
+
+    def test_each_outcome_has_a_button_with_number_and_amount(self):
+        for record in (self.batch, self.cycle):
+            found = {}
+            for button in self.shown_buttons(record):
+                fields = [field.get("name") for field in button.iter("field")]
+                if fields:
+                    shown = safe_eval(button.get("context"))["mpesa_show"]
+                    found[shown] = [record[name] for name in fields]
+                    self.assertEqual(len(self.rows(record, shown)), found[shown][0])
+            self.assertEqual(
+                found, {"paid": [7, 700], "doubt": [1, 100], "refused": [1, 100], "ready": [1, 100]}, record
+            )
+
+    def test_a_cycle_that_is_not_paid_by_us_has_none_of_it(self):
+        cycle, _entitlements = make_cycle(self.env, self.program, 1, name="Cycle 2")
+        self.assertEqual(self.shown_buttons(cycle), [])
+        self.assertEqual(self.alerts(cycle), "")
+
+    def test_the_alerts_of_batch_and_cycle_are_the_same(self):
+        alerts = self.alerts(self.cycle)
+        self.assertEqual(alerts, self.alerts(self.batch))
+        for part in ("In doubt: 1", "Show Doubts", "Show Who, and Why", "Prepare Again"):
+            self.assertIn(part, alerts)
+        self.assertNotIn("Sending has stopped", alerts)
+        self.assertNotIn("Try Again", alerts)
+
+    def test_who_may_not_settle_is_not_offered_it(self):
+        manager = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")
+        for record in (self.batch, self.cycle):
+            alerts = self.alerts(record.with_user(manager))
+            self.assertIn("Show Doubts", alerts)
+            self.assertIn("Prepare Again", alerts)
+            self.assertNotIn("Settle", alerts)
+            alerts = self.alerts(record.with_user(finance))
+            self.assertIn("Settle Doubts", alerts)
+            self.assertNotIn("Prepare Again", alerts)
+
+    def test_what_to_do_where_sending_has_stopped(self):
+        sentences = {
+            "float": "Top up the float at the gateway, then click Send",
+            "unreachable": "A job tries again by itself",
+            "circuit": "A job tries again by itself",
+            "credentials": "Once the cause is mended, click Send",
+        }
+        for reason, sentence in sentences.items():
+            self.batch._mpesa_note_stop(reason, "Balance: 5")
+            self.env.invalidate_all()
+            for record in (self.batch, self.cycle):
+                alerts = self.alerts(record)
+                self.assertIn("Sending has stopped.", alerts)
+                self.assertIn("It says: Balance: 5", alerts)
+                for other in set(sentences.values()):
+                    self.assertEqual(other in alerts, other == sentence, (record, reason, other))
+                self.assertEqual("Open the Gateway" in alerts, reason != "float")
+
+    def test_the_ribbon_says_the_mode(self):
+        views = {
+            "mpesa_mode": (self.batch, self.cycle),
+            "mode": (self.manager, self.env["g2p.payment.mpesa.send.wizard"]),
+        }
+        for field, records in views.items():
+            for record in records:
+                ribbons = {
+                    node.get("title"): node.get("invisible")
+                    for node in self.arch(record).iter("widget")
+                    if node.get("name") == "web_ribbon"
+                }
+                expected = {"TEST": f"{field} != 'test'", "LIVE": f"{field} != 'live'"}
+                self.assertEqual(ribbons, expected, record)
+
+
+class TestPaymentForm(OverviewCase):
+    def test_only_what_may_be_written_looks_so(self):
+        for payment in self.payments():
+            form = Form(payment)
+            for name, value in (
+                ("amount_paid", 5),
+                ("payment_datetime", "2026-01-01"),
+                ("account_number", "x"),
+            ):
+                with self.assertRaises(AssertionError, msg=(payment.mpesa_state, name)):
+                    setattr(form, name, value)
+            if payment.mpesa_state != "ready":
+                with self.assertRaises(AssertionError):
+                    form.amount_issued = 5
+
+    def test_it_is_called_by_whom_it_pays(self):
+        payment = self.payments()[3]
+        self.assertEqual(payment.display_name, f"Person 3 ({payment.mpesa_payee})")
+        self.assertNotIn(phone(3), payment.display_name)
+        self.assertEqual(self.payments()[0].display_name, "Person 0")
+
+    def test_one_of_another_manager_is_called_as_ever(self):
+        payment = self.payments()[3]
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_state = NULL WHERE id = %s", [payment.id])
+        self.env.invalidate_all()
+        self.assertEqual(payment.display_name, payment.name)
 
 
 class TestWhoHears(OverviewCase):

@@ -3,6 +3,7 @@
 import { Component, onWillUnmount, useEffect } from "@odoo/owl";
 import { registry } from "@web/core/registry";
 import { useService } from "@web/core/utils/hooks";
+import { formatInteger, formatMonetary } from "@web/views/fields/formatters";
 import { standardFieldProps } from "@web/views/fields/standard_field_props";
 
 // Milliseconds. Where the bus does not come through, a page with payments on their way looks for itself.
@@ -40,6 +41,14 @@ export class MpesaProgressField extends Component {
 
     width(part) {
         return `width: ${(100 * part.count) / (this.value.total || 1)}%`;
+    }
+
+    count(part) {
+        return formatInteger(part.count);
+    }
+
+    amount(part) {
+        return formatMonetary(part.amount, { currencyId: this.value.currency });
     }
 
     follow(model, id) {
