@@ -439,7 +439,9 @@ class TestMode(BrowserCase):
         self.assertEqual(words, mode.upper())
         if width < 767 and not inside:
             self.assertLess(box["width"], 100)
-        bar = browser.js("document.querySelector('.o_form_sheet .progress')?.getBoundingClientRect().toJSON()")
+        bar = browser.js(
+            "document.querySelector('.o_form_sheet .progress')?.getBoundingClientRect().toJSON()"
+        )
         if bar and bar["top"] < box["bottom"]:
             # The ribbon runs from its upper left to its lower right.
             self.assertLess(bar["right"] - box["left"], bar["top"] - box["top"] + 1)
