@@ -320,7 +320,7 @@ class TestSend(BrowserCase):
         """One reference, and our words for what became of it, not OpenG2P's beside them."""
         sheet = self.browser.text(".o_form_sheet")
         self.assertLessEqual(len(re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-", sheet)), 1, sheet)
-        for word in ("Issued\n", "Reconciled", "Failed", "Status\n"):
+        for word in ("\nIssued\n", "Reconciled", "Failed", "\nStatus\n"):
             self.assertNotIn(word, sheet)
         self.assertFalse(self.browser.sees(".o_statusbar_status"))
 
