@@ -160,12 +160,11 @@ class MpesaTell(models.AbstractModel):
         others = finance.filtered(lambda person: person.id not in sender_ids)
         user = others[:1] or finance[:1] or self.env.user
         batch = batch.with_context(lang=user.lang)
-        currency = program.journal_id.currency_id or program.journal_id.company_id.currency_id
         batch.with_context(mail_activity_quick_update=True).activity_schedule(
             ACTIVITY,
             date_deadline=fields.Date.today(),
             summary=batch._mpesa_settle_summary(count, program),
-            note=batch._mpesa_settle_note(amount, currency, oldest),
+            note=batch._mpesa_settle_note(amount, program._mpesa_currency(), oldest),
             user_id=user.id,
         )
 

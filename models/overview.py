@@ -78,7 +78,7 @@ class MpesaOverview(models.AbstractModel):
             record.mpesa_mode = manager.mode
             record.mpesa_gateway_name = manager.name
             record.mpesa_can_ask = bool(manager.status_endpoint_url)
-            record.mpesa_currency_id = record.program_id.journal_id.currency_id
+            record.mpesa_currency_id = record.program_id._mpesa_currency()
 
     @api.depends_context("uid")
     def _compute_mpesa_no_send(self):

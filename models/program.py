@@ -20,6 +20,13 @@ class Program(models.Model):
                 return reference.sudo()
         return managers.search([("program_id", "=", self.id)], order="id desc", limit=1)
 
+    def _mpesa_currency(self):
+        """The currency in which the program pays: its journal's, or else its company's."""
+        program = self.sudo()
+        journal = program.journal_id
+        company = journal.company_id or program.company_id
+        return journal.currency_id or company.currency_id
+
     @api.constrains("payment_managers")
     def _check_mpesa_payments_keep_their_manager(self):
         """Another manager would take our ready payments for its own, and pay them beside us."""

@@ -74,8 +74,7 @@ class ReconciliationWizard(models.TransientModel):
                 wizard[f"{name}_amount"] = sum(amount for _count, amount in own)
             wizard.count = sum(count for _state, count, _amount in groups)
             wizard.amount = sum(amount for _state, _count, amount in groups)
-            journal = wizard.cycle_id.sudo().program_id.journal_id
-            wizard.currency_id = journal.currency_id or journal.company_id.currency_id
+            wizard.currency_id = wizard.cycle_id.sudo().program_id._mpesa_currency()
 
     def action_export_csv(self):
         return self._download("csv")
