@@ -1,7 +1,13 @@
+from unittest.mock import patch
+
+import lxml.html
+from freezegun import freeze_time
+
 from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
 from ..models import const
+from ..report import signoff
 from .common import ProgramCase, user_elsewhere
 
 REPORT = "g2p.payment.mpesa.report"
@@ -93,3 +99,98 @@ class TestReport(ProgramCase):
         user = user_elsewhere(self.env, const.FINANCE)
         for model in (REPORT, ATTEMPTS):
             self.assertFalse(self.env[model].with_user(user).search_count([("cycle_id", "=", self.cycle.id)]))
+
+
+class TestSignoff(ProgramCase):
+    """The page that finance signs: what it is about, and what is open."""
+
+    PEOPLE = 6
+
+    def setUp(self):
+        super().setUp()
+        self.finance = new_test_user(
+            self.env, "finance", groups=f"base.group_user,{const.FINANCE}", tz="Africa/Nairobi", name="Jane"
+        )
+        self.people[4].name = "Amina Yusuf"
+        self.people[5].phone = False
+        self.prepare()
+        self.fault(3, "refuse")
+        self.fault(4, "500-not-taken")
+        self.send()
+        self.assert_states(paid=3, refused=1, doubt=1, ready=1)
+
+    def page(self):
+        """Its words, without markup."""
+        report = self.env["ir.actions.report"].with_user(self.finance).with_context(tz="Africa/Nairobi")
+        html, _type = report._render_qweb_html("g2p_payment_simple_mpesa.signoff", self.cycle.ids)
+        page = lxml.html.fromstring(html.decode()).find_class("page")[0]
+        return " ".join(page.text_content().split())
+
+    def test_a_test_is_marked_as_one_and_a_live_cycle_is_not(self):
+        page = self.page()
+        self.assertTrue(page.startswith("TEST The gateway is in test mode."), page)
+        self.assertEqual(page.count("TEST"), 2)
+        self.assertIn("Gateway M-Pesa (127.0.0.1), Test", page)
+        self.manager.mode = "live"
+        page = self.page()
+        self.assertNotIn("TEST", page)
+        self.assertIn("Gateway M-Pesa (127.0.0.1), Live", page)
+
+    def test_the_gateway_is_the_one_that_was_paid_by(self):
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'refused' WHERE mpesa_state = 'ready' AND cycle_id = %s",
+            [self.cycle.id],
+        )
+        self.env.invalidate_all()
+        self.program.payment_managers = False
+        self.assertFalse(self.cycle.mpesa_mode)
+        self.assertIn("Gateway M-Pesa (127.0.0.1), Test", self.page())
+
+    def test_sent_elsewhere_is_said(self):
+        self.assertNotIn("Sent at another address", self.page())
+        self.manager.write({"username": "another@example.org", "password": "x"})
+        self.assertIn("Sent at another address, or as another user of the gateway 5", self.page())
+
+    def test_when_and_by_whom_it_was_printed(self):
+        with freeze_time("2026-02-01 22:30:40"):
+            page = self.page()
+        self.assertIn("As of 02/02/2026 01:30", page)
+        self.assertIn("(Africa/Nairobi) Printed by Jane", page)
+
+    def test_what_is_open_is_named_by_reason_and_one_by_one(self):
+        [doubt] = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_first_sent_at = '2026-02-01 22:30:40' WHERE id = %s", [doubt.id]
+        )
+        self.env.invalidate_all()
+        page = self.page()
+        self.assertIn("Payments that are not closed: 2", page)
+        self.assertIn("In doubt The gateway had an error of its own 1 100.00", page)
+        self.assertIn("Ready This person has no payee ID that can be used 1 100.00", page)
+        self.assertIn(f"{doubt.mpesa_reference} Amina Yusuf In doubt 02/02/2026 01:30", page)
+        self.assertNotIn("2547", page)
+
+    def test_what_is_on_its_way_is_open_too(self):
+        payment = self.payments()[0]
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_state = 'accepted' WHERE id = %s", [payment.id])
+        self.env.invalidate_all()
+        page = self.page()
+        self.assertIn("Accepted 1 100.00", page)
+        self.assertIn(f"{payment.mpesa_reference} {payment.partner_id.name} Accepted", page)
+
+    def test_many_are_counted_and_not_named(self):
+        with patch.object(signoff, "MOST_NAMED", 0):
+            page = self.page()
+        self.assertNotIn("Amina", page)
+        self.assertIn("They are too many to be named here", page)
+        self.assertIn("In doubt The gateway had an error of its own 1 100.00", page)
+
+    def test_nothing_open(self):
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'paid', mpesa_reason = NULL WHERE cycle_id = %s",
+            [self.cycle.id],
+        )
+        self.env.invalidate_all()
+        page = self.page()
+        self.assertIn("Nothing: each payment was made, or is known not to be.", page)
+        self.assertNotIn("In doubt, or on its way", page)
