@@ -121,16 +121,34 @@ class Statement(models.Model):
     period_from = fields.Datetime("From", readonly=True, copy=False)
     period_to = fields.Datetime("To", readonly=True, copy=False)
     compared_by_id = fields.Many2one("res.users", "Compared by", readonly=True, copy=False)
-    currency_id = fields.Many2one("res.currency", compute="_compute_currency_id")
+    # Stored, so that sums of lines can be read with it.
+    currency_id = fields.Many2one(
+        "res.currency", compute="_compute_currency_id", store=True, compute_sudo=True
+    )
     line_count = fields.Integer("Lines in the File", readonly=True, copy=False)
     agreed_count = fields.Integer("Lines That Agree", compute="_compute_counts")
     twice_count = fields.Integer("Paid Twice", compute="_compute_counts")
     doubt_count = fields.Integer("To Be Settled", compute="_compute_counts")
     open_count = fields.Integer("To Be Looked Into", compute="_compute_counts")
+    excess = fields.Monetary(
+        "Paid Too Much",
+        readonly=True,
+        copy=False,
+        help="What people who were paid twice got beyond what they were to get, less what came back.",
+    )
     summary_ids = fields.One2many("g2p.payment.mpesa.statement.summary", "statement_id", "Result")
 
     # What follows from the file, and is written by the comparison alone.
-    FOLLOWS = {"state", "digest", "period_from", "period_to", "compared_by_id", "line_count", "manager_id"}
+    FOLLOWS = {
+        "state",
+        "digest",
+        "period_from",
+        "period_to",
+        "compared_by_id",
+        "excess",
+        "line_count",
+        "manager_id",
+    }
 
     @api.depends("program_id")
     def _compute_manager_id(self):
@@ -140,8 +158,7 @@ class Statement(models.Model):
     @api.depends("program_id")
     def _compute_currency_id(self):
         for statement in self:
-            journal = statement.program_id.sudo().journal_id
-            statement.currency_id = journal.currency_id or journal.company_id.currency_id
+            statement.currency_id = statement.program_id._mpesa_currency()
 
     @api.depends("line_ids.result")
     def _compute_counts(self):
@@ -455,7 +472,7 @@ class StatementLine(models.Model):
     receipt = fields.Char(readonly=True)
     linked = fields.Char("Takes Back", readonly=True)
     payee = fields.Char(readonly=True)
-    amount = fields.Float("Amount There", digits=(16, 2), readonly=True)
+    amount = fields.Monetary("Amount There", readonly=True)
     moment = fields.Datetime("When", readonly=True)
     words = fields.Char(readonly=True)
     payment_id = fields.Many2one("g2p.payment", readonly=True, ondelete="restrict", index=True)
@@ -470,7 +487,7 @@ class StatementLine(models.Model):
     )
     result = fields.Selection(RESULTS, readonly=True, index=True)
     partner_id = fields.Many2one(related="payment_id.partner_id", string="Beneficiary")
-    currency_id = fields.Many2one(related="payment_id.currency_id")
+    currency_id = fields.Many2one(related="statement_id.currency_id")
     amount_here = fields.Monetary("Amount Here", related="payment_id.amount_issued")
     mpesa_state = fields.Selection(related="payment_id.mpesa_state", string="Outcome Here")
 
@@ -506,7 +523,8 @@ class StatementSummary(models.Model):
     result = fields.Selection(RESULTS, readonly=True)
     place = fields.Integer(readonly=True)
     count = fields.Integer("Lines", readonly=True)
-    amount = fields.Float(digits=(16, 2), readonly=True)
+    amount = fields.Monetary(readonly=True)
+    currency_id = fields.Many2one(related="statement_id.currency_id")
 
     _depends = {"g2p.payment.mpesa.statement.line": ["statement_id", "result", "amount", "payment_id"]}
 

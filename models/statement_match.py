@@ -184,7 +184,8 @@ class Payments:
 
 # What follows
 
-JUDGE = """
+# What compared statements of the same account show of each payment, each transaction once.
+EVIDENCE = """
     WITH account AS (
         SELECT l.id, l.statement_id, l.payment_id, l.kind, l.receipt, l.amount, l.payee, l.reference,
                -- One transaction, in whatever file it stands.
@@ -201,14 +202,18 @@ JUDGE = """
     ),
     -- Other files show the same transaction again; what they show beside it counts.
     evidence AS (
-        SELECT a.payment_id, a.kind, a.mark, a.id::text AS one FROM account a
+        SELECT a.payment_id, a.kind, a.amount FROM account a
          WHERE a.statement_id = %(statement)s AND a.payment_id IS NOT NULL
            AND NOT EXISTS (SELECT FROM repeated r WHERE r.id = a.id)
-        UNION
-        SELECT a.payment_id, a.kind, a.mark, a.mark AS one FROM account a
+        UNION ALL
+        SELECT a.payment_id, a.kind, max(a.amount) FROM account a
          WHERE a.statement_id <> %(statement)s AND a.payment_id IS NOT NULL
            AND NOT EXISTS (SELECT FROM account o WHERE o.statement_id = %(statement)s AND o.mark = a.mark)
-    ),
+         GROUP BY a.payment_id, a.kind, a.mark
+    )
+"""
+JUDGE = f"""
+    {EVIDENCE},
     paid AS (
         SELECT p.entitlement_id, count(*) FILTER (WHERE e.kind = 'payment') AS times,
                count(*) FILTER (WHERE e.kind = 'money_in') AS back
@@ -235,6 +240,22 @@ JUDGE = """
     )
     UPDATE g2p_payment_mpesa_statement_line l SET result = judged.result FROM judged WHERE l.id = judged.id
 """
+# Of each entitlement that was paid twice, what was paid beyond it and has not come back.
+EXCESS = f"""
+    {EVIDENCE},
+    too_much AS (
+        SELECT p.entitlement_id, max(p.amount_issued) AS due,
+               coalesce(sum(e.amount) FILTER (WHERE e.kind = 'payment'), 0) AS paid,
+               coalesce(sum(e.amount) FILTER (WHERE e.kind = 'money_in'), 0) AS back
+          FROM evidence e JOIN g2p_payment p ON p.id = e.payment_id
+         WHERE p.entitlement_id IN (
+               SELECT twice.entitlement_id FROM g2p_payment_mpesa_statement_line l
+                 JOIN g2p_payment twice ON twice.id = l.payment_id
+                WHERE l.statement_id = %(statement)s AND l.result = 'twice')
+         GROUP BY p.entitlement_id
+    )
+    SELECT coalesce(sum(greatest(paid - back - due, 0)), 0) FROM too_much
+"""
 ONLY_HERE = """
     INSERT INTO g2p_payment_mpesa_statement_line (statement_id, kind, payment_id, result)
     SELECT s.id, 'ours', p.id, CASE WHEN p.mpesa_state = 'paid' THEN 'only_here' ELSE 'doubt_only_here' END
@@ -254,9 +275,28 @@ def judge(statement):
     statement.env.flush_all()
     values = _values(statement)
     cr.execute(JUDGE, values)
+    _write_excess(cr, values)
     cr.execute(
         "DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %(statement)s AND kind = 'ours'",
         values,
     )
     cr.execute(ONLY_HERE, values)
     statement.env.invalidate_all()
+
+
+def _write_excess(cr, values):
+    cr.execute(
+        "SELECT FROM g2p_payment_mpesa_statement_line"
+        " WHERE statement_id = %(statement)s AND result = 'twice' LIMIT 1",
+        values,
+    )
+    excess = 0
+    # Mostly nobody was, and what all statements show need not be gone through once more.
+    if cr.rowcount:
+        cr.execute(EXCESS, values)
+        excess = cr.fetchone()[0]
+    cr.execute(
+        "UPDATE g2p_payment_mpesa_statement SET excess = %(excess)s"
+        " WHERE id = %(statement)s AND excess IS DISTINCT FROM %(excess)s",
+        {**values, "excess": excess},
+    )

@@ -153,6 +153,8 @@ class TestStatement(StatementCase):
         twice = statement.line_ids.filtered(lambda line: line.result == "twice")
         self.assertEqual(twice.payment_id, self.rows[1])
         self.assertEqual((len(twice), statement.twice_count, statement.agreed_count), (2, 2, 3))
+        self.assertEqual((sum(twice.mapped("amount")), statement.excess), (200, 100))
+        self.assertEqual(self.compare(*self.whole()[:1]).excess, 0)
 
     def test_paid_twice_by_payee(self):
         statement = self.compare(self.line(0), self.line(1), self.line(1, receipt="TX99", minutes=5))
@@ -179,6 +181,28 @@ class TestStatement(StatementCase):
             self.line(4, receipt="TX99", reference=second.mpesa_reference, minutes=120),
         )
         self.assertEqual(statement.line_ids.filtered("number").mapped("result"), ["twice", "twice"])
+        self.assertEqual(statement.excess, 100)
+
+    def test_the_excess_is_what_is_beyond_the_entitlement_and_has_not_come_back(self):
+        reference = self.rows[1].mpesa_reference
+        more = self.line(1, receipt="TX98", amount="70.5", reference=reference)
+        twice = [*self.whole(), more, self.line(1, receipt="TX99", amount="55", reference=reference)]
+        self.assertEqual(self.compare(*twice).excess, 125.5)
+        back = self.line(1, receipt="TXR", amount="", paid_in="70.50", reference=reference)
+        self.assertEqual(self.compare(*twice, back).excess, 55)
+
+    def test_amounts_have_the_programs_currency(self):
+        statement = self.compare(self.line(0), self.line(1, reference="of nobody here", payee="x"))
+        currency = self.env.ref("base.KES")
+        for record in (statement, *statement.line_ids, *statement.summary_ids):
+            self.assertEqual(record.currency_id, currency)
+        for model, names in (
+            (statement, ("excess",)),
+            (statement.line_ids, ("amount", "amount_here")),
+            (statement.summary_ids, ("amount",)),
+        ):
+            for name in names:
+                self.assertEqual(model._fields[name].type, "monetary", (model._name, name))
 
     def test_paid_twice_in_two_statements(self):
         reference = self.rows[1].mpesa_reference
@@ -186,9 +210,9 @@ class TestStatement(StatementCase):
         again = self.compare(self.line(1, reference=reference), self.line(2))
         self.assertEqual(again.twice_count, 0)
         second = self.compare(self.line(1, receipt="TX99", reference=reference), self.line(2))
-        self.assertEqual(second.twice_count, 1)
+        self.assertEqual((second.twice_count, second.excess), (1, 100))
         first.action_compare_again()
-        self.assertEqual(first.twice_count, 1)
+        self.assertEqual((first.twice_count, first.excess), (1, 100))
 
     def test_the_same_line_again_is_not_paid_twice(self):
         statement = self.compare(self.line(0), self.line(0), self.line(1))
@@ -207,6 +231,8 @@ class TestStatement(StatementCase):
         )
         results = [self.results(statement)[number] for number in range(5, 10)]
         self.assertEqual(results, ["agreed", "fee", "money_in", "not_completed", "unreadable"])
+        [fees] = statement.summary_ids.filtered(lambda row: row.result == "fee")
+        self.assertEqual((fees.count, fees.amount), (1, 5))
 
     def test_what_came_back_is_not_agreed(self):
         reference = self.rows[0].mpesa_reference
@@ -296,6 +322,7 @@ class TestStatement(StatementCase):
         statement = self.compare(*self.whole())
         for act in (
             lambda: statement.write({"name": "Another"}),
+            lambda: statement.write({"excess": 0.5}),
             lambda: statement.line_ids[0].write({"amount": 5}),
             lambda: statement.line_ids[0].unlink(),
             statement.unlink,
