@@ -23,9 +23,24 @@ class ReconciliationController(Controller):
             export = cycle._mpesa_reconciliation()
         except AccessError as error:
             raise Forbidden(str(error)) from None
+        return self._file(export, cycle._mpesa_file_name(ending), ending)
+
+    @route("/g2p_mpesa/held/<int:wizard_id>/csv", auth="user", methods=["GET"])
+    def held(self, wizard_id):
+        """Who cannot be paid, and why, of one's own dialogue of Send, as a CSV file."""
+        try:
+            wizard = request.env["g2p.payment.mpesa.send.wizard"].search([("id", "=", wizard_id)])
+            export = wizard._held_back() if wizard else None
+        except AccessError as error:
+            raise Forbidden(str(error)) from None
+        if not export:
+            raise NotFound()
+        return self._file(export, wizard._held_file_name("csv"), "csv")
+
+    def _file(self, export, name, ending):
         headers = [
             ("Content-Type", TYPES[ending]),
-            ("Content-Disposition", content_disposition(cycle._mpesa_file_name(ending))),
+            ("Content-Disposition", content_disposition(name)),
             ("X-Content-Type-Options", "nosniff"),
             ("Cache-Control", "no-store"),
         ]

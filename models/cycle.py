@@ -77,12 +77,16 @@ class Cycle(models.Model):
             _("Sent (%s)", zone),
             _("Paid (%s)", zone),
             _("Amount Paid"),
-            _("Fee"),
+            _("Transfer Fee of the Entitlement"),
         ]
 
     def _mpesa_file_name(self, ending):
         """Such as ``Cash transfers - January.csv``, of characters that any disk takes."""
-        name = f"{self.sudo().program_id.name} - {self.name}"
-        today = fields.Date.context_today(self)
-        kept = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in name)
-        return f"{kept.strip()} {today}.{ending}"
+        return file_name(self, f"{self.sudo().program_id.name} - {self.name}", ending)
+
+
+def file_name(record, name, ending):
+    """``name`` with today's date, of characters that any disk takes."""
+    today = fields.Date.context_today(record)
+    kept = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in name)
+    return f"{kept.strip()} {today}.{ending}"

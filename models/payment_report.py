@@ -31,7 +31,7 @@ class MpesaPaymentReport(models.Model):
     paid_on = fields.Datetime("Paid", readonly=True)
     amount = fields.Monetary(readonly=True)
     amount_paid = fields.Monetary(readonly=True)
-    fee = fields.Monetary(readonly=True)
+    fee = fields.Monetary("Transfer Fee of the Entitlement", readonly=True)
 
     _depends = {
         "g2p.payment": [

@@ -1,4 +1,5 @@
-"""The payments of a cycle, row by row, as finance compares them with the gateway's statement."""
+"""Payments row by row, as a file: a cycle's, as finance compares them with the gateway's statement, and
+those that cannot be sent."""
 
 import csv
 import io
@@ -6,6 +7,9 @@ import tempfile
 
 import pytz
 import xlsxwriter
+
+from ..gateway.masking import mask_payee
+from . import const
 
 # Rows that are in memory at once.
 PAGE = 2000
@@ -17,7 +21,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 # Byte order mark: Excel takes a CSV file without one for the machine's old code page.
 BOM = "\ufeff"
 
-QUERY = """
+RECONCILIATION = """
     SELECT p.id, p.mpesa_reference, b.name AS batch, r.name AS beneficiary, p.account_number AS payee,
            p.amount_issued AS amount, k.name AS currency, p.mpesa_state AS outcome,
            p.mpesa_reason AS reason, p.mpesa_words AS words, p.mpesa_receipt AS receipt,
@@ -29,28 +33,43 @@ QUERY = """
       LEFT JOIN res_partner r ON r.id = e.partner_id
       LEFT JOIN account_journal j ON j.id = p.journal_id
       LEFT JOIN res_currency k ON k.id = j.currency_id
-     WHERE p.cycle_id = %s AND p.mpesa_state IS NOT NULL AND p.id > %s
-     ORDER BY p.id LIMIT %s
+     WHERE p.cycle_id = %(cycle)s AND p.mpesa_state IS NOT NULL AND p.id > %(last)s
+     ORDER BY p.id LIMIT %(page)s
+"""
+HELD_BACK = """
+    SELECT p.id, r.name AS beneficiary, p.account_number AS payee, p.amount_issued AS amount,
+           p.mpesa_reason AS reason
+      FROM g2p_payment p
+      LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
+      LEFT JOIN res_partner r ON r.id = e.partner_id
+     WHERE p.batch_id = ANY(%(batches)s) AND p.mpesa_manager_id = %(manager)s
+       AND (%(payments)s::int4[] IS NULL OR p.id = ANY(%(payments)s))
+       AND p.mpesa_state = 'ready' AND p.mpesa_reason = ANY(%(held)s) AND p.id > %(last)s
+     ORDER BY p.id LIMIT %(page)s
 """
 
 
-class Reconciliation:
-    """A cycle's payments for a file; memory does not grow with their number.
+class Export:
+    """Payments for a file; memory does not grow with their number.
 
     Made while the request lasts, read after it: so it keeps words and ids, and opens a cursor of its own.
 
-    :param cycle: the cycle, with the environment of whoever asks.
+    :param env: the environment of whoever asks.
+    :param program: in whose currency the amounts are.
+    :param list head: what stands above the columns.
     """
 
-    def __init__(self, cycle):
-        env = cycle.env
+    # Gives rows with an ``id`` above ``last``, in its order, ``page`` at the most.
+    QUERY = ""
+
+    def __init__(self, env, program, head):
         self.registry = env.registry
-        self.cycle_id = cycle.id
-        self.zone = pytz.timezone(env.user.tz or "UTC")
         payment = env["g2p.payment"]
         self.outcomes = dict(payment._fields["mpesa_state"]._description_selection(env))
         self.reasons = dict(payment._fields["mpesa_reason"]._description_selection(env))
-        self.head = cycle._mpesa_reconciliation_head(self.zone.zone)
+        self.currency = program._mpesa_currency().name
+        self.head = head
+        self.which = {}
 
     def rows(self):
         """Yield lists of text, numbers and None, as of one moment."""
@@ -58,7 +77,7 @@ class Reconciliation:
         with self.registry.cursor() as cr:
             last_id = 0
             while True:
-                cr.execute(QUERY, [self.cycle_id, last_id, PAGE])
+                cr.execute(self.QUERY, {**self.which, "last": last_id, "page": PAGE})
                 page = cr.dictfetchall()
                 for row in page:
                     yield self._row(row)
@@ -67,27 +86,8 @@ class Reconciliation:
                 last_id = page[-1]["id"]
 
     def _row(self, row):
-        return [
-            row["mpesa_reference"],
-            row["batch"],
-            row["beneficiary"],
-            row["payee"],
-            _number(row["amount"]),
-            row["currency"],
-            self.outcomes.get(row["outcome"], row["outcome"]),
-            self.reasons.get(row["reason"], row["reason"]),
-            row["words"],
-            row["receipt"],
-            self._local(row["sent"]),
-            self._local(row["paid"]),
-            _number(row["amount_paid"]),
-            _number(row["fee"]),
-        ]
-
-    def _local(self, moment):
-        if not moment:
-            return None
-        return pytz.utc.localize(moment).astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+        """The list for a row of the query, a dict."""
+        raise NotImplementedError
 
     def csv(self):
         """Yield the pieces of a CSV file, UTF-8."""
@@ -132,6 +132,76 @@ class Reconciliation:
         for column, title in enumerate(self.head):
             sheet.write_string(0, column, title, bold)
         return sheet
+
+
+class Reconciliation(Export):
+    """A cycle's payments, all of them.
+
+    :param cycle: the cycle, with the environment of whoever asks.
+    """
+
+    QUERY = RECONCILIATION
+
+    def __init__(self, cycle):
+        env = cycle.env
+        self.zone = pytz.timezone(env.user.tz or "UTC")
+        super().__init__(env, cycle.sudo().program_id, cycle._mpesa_reconciliation_head(self.zone.zone))
+        self.which = {"cycle": cycle.id}
+
+    def _row(self, row):
+        return [
+            row["mpesa_reference"],
+            row["batch"],
+            row["beneficiary"],
+            row["payee"],
+            _number(row["amount"]),
+            row["currency"] or self.currency,
+            self.outcomes.get(row["outcome"], row["outcome"]),
+            self.reasons.get(row["reason"], row["reason"]),
+            row["words"],
+            row["receipt"],
+            self._local(row["sent"]),
+            self._local(row["paid"]),
+            _number(row["amount_paid"]),
+            _number(row["fee"]),
+        ]
+
+    def _local(self, moment):
+        if not moment:
+            return None
+        return pytz.utc.localize(moment).astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+class HeldBack(Export):
+    """Who cannot be paid, and why, of what somebody is about to send.
+
+    :param wizard: the dialogue of Send, with the environment of whoever asks.
+    :param list head: what stands above the columns.
+    :param bool masked: whether payees are masked.
+    """
+
+    QUERY = HELD_BACK
+
+    def __init__(self, wizard, head, masked):
+        manager = wizard.manager_id
+        super().__init__(wizard.env, manager.program_id, head)
+        self.masked = masked
+        self.which = {
+            "batches": wizard.batch_ids.ids,
+            "manager": manager.id,
+            "payments": wizard.payment_ids.ids or None,
+            "held": list(const.HELD),
+        }
+
+    def _row(self, row):
+        payee = row["payee"]
+        return [
+            row["beneficiary"],
+            mask_payee(payee) if self.masked else payee,
+            _number(row["amount"]),
+            self.currency,
+            self.reasons.get(row["reason"], row["reason"]),
+        ]
 
 
 def harmless(value):

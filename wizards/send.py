@@ -6,8 +6,10 @@ from odoo.exceptions import UserError
 from odoo.tools import formatLang
 
 from ..models import const
+from ..models.cycle import file_name
 from ..models.own_cursor import durably
 from ..models.payment import check_access
+from ..models.reconciliation import HeldBack
 from ..models.send_preview import preview, repeated_payees
 
 # Batches that are told, each, that they are sent.
@@ -202,6 +204,36 @@ class SendWizard(models.TransientModel):
         """The payments that were refused."""
         return self._open_payments(_("Refused"), [("mpesa_state", "=", const.REFUSED)])
 
+    def action_export_held(self):
+        """Download who cannot be paid, and why."""
+        self.ensure_one()
+        return {
+            "type": "ir.actions.act_url",
+            "url": f"/g2p_mpesa/held/{self.id}/csv",
+            "target": "self",
+        }
+
+    def _held_back(self):
+        """Who cannot be paid, as a :class:`HeldBack`, noted in the chatter of the cycles.
+
+        :raise AccessError: who may not send, or another's dialogue.
+        """
+        self.ensure_one()
+        check_access(self, "write")
+        user = self.env.user
+        # As in the list of payments.
+        masked = not (user.has_group(const.FINANCE) or user.has_group(const.ADMIN))
+        for cycle in self.batch_ids.cycle_id.sudo():
+            cycle._message_log(
+                body=_("%s has exported who cannot be paid.", user.name), author_id=user.partner_id.id
+            )
+        head = [_("Beneficiary"), _("Payee"), _("Amount"), _("Currency"), _("Reason")]
+        return HeldBack(self, head, masked)
+
+    def _held_file_name(self, ending):
+        what = _("Cannot Be Paid")
+        return file_name(self, f"{self.manager_id.program_id.name} - {what}", ending)
+
     def _open_payments(self, name, domain):
         self.ensure_one()
         return self.batch_ids._mpesa_payments_action(
@@ -222,7 +254,7 @@ class SendHeld(models.TransientModel):
     amount = fields.Monetary(readonly=True)
 
     def action_open(self):
-        """The payments that are held back for this reason; the list's own export makes a file of them."""
+        """The payments that are held back for this reason."""
         self.ensure_one()
         return self.wizard_id._open_payments(
             self.wizard_id.batch_ids._mpesa_sentence(self.reason),
