@@ -2,7 +2,9 @@
 
 import io
 import shutil
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 
 try:
     from pypdf import PdfReader
@@ -15,7 +17,7 @@ from odoo.tests import tagged
 
 from .browser import SCREENSHOTS
 from .common import phone
-from .harness import LabError
+from .harness import LabError, wait_until
 from .test_browser import SERIES, BrowserCase
 
 SIGNOFF = "g2p_payment_simple_mpesa.signoff"
@@ -48,12 +50,17 @@ class TestFinance(BrowserCase):
         browser.picture("columns-guessed")
         browser.button("action_compare")
         browser.see(".alert-danger", "2")
+        browser.see(".alert-danger", "100.00")
         browser.see(".alert-warning", "1")
         browser.see(".o_field_widget[name='summary_ids'] .o_data_row", "Paid twice")
         browser.see(".o_field_widget[name='summary_ids'] .o_data_row", "Agreed")
         browser.picture("compared")
+        [kes] = self.admin.call("res.currency", "search_read", [("name", "=", "KES")], ["symbol"])
+        for place in (".alert-danger", ".o_field_widget[name='summary_ids'] .o_data_row"):
+            browser.see(place, kes["symbol"])
         browser.click(".alert-danger button")
         browser.see(".o_list_view .o_data_row", "Paid twice")
+        browser.see(".o_list_view .o_data_row", kes["symbol"])
         self.assertEqual(browser.js("document.querySelectorAll('.o_list_view .o_data_row').length"), 2)
         browser.picture("paid-twice")
         browser.js("history.back()")
@@ -65,6 +72,25 @@ class TestFinance(BrowserCase):
         browser.click(".modal button[name='action_settle']")
         browser.wait("!__find('.modal')", "it is settled")
         self.assertEqual(self.lab.states(cycle), {"paid": 5})
+        browser.size(1280, 800)
+        for model, action in (
+            ("g2p.payment.mpesa.statement", "action_statement"),
+            ("g2p.payment.mpesa.attempt", "action_attempt"),
+        ):
+            browser.open(model, action=self.action(action))
+            browser.see(".o_list_view .o_data_row")
+            browser.picture(f"{action}-list")
+            self.assertEqual(self.cut(), [], action)
+        browser.size(1366, 900)
+
+    def cut(self):
+        """Headings, payees and outcomes of a list that are not to be read to their end."""
+        cells = ".o_list_table thead th *, .o_data_row [name='payee'], .o_data_row [name='outcome']"
+        return self.browser.js(
+            f'[...document.querySelectorAll("{cells}")].filter((el) => __seen(el) && el.textContent.trim()'
+            " && el.scrollWidth > el.clientWidth + 1 && getComputedStyle(el).overflowX !== 'visible')"
+            ".map((el) => el.textContent.trim())"
+        )
 
     def statement(self, cycle):
         """As the operator writes it: all are paid, also the doubt, and one of them twice."""
@@ -120,11 +146,16 @@ class TestFinance(BrowserCase):
             text = " ".join(self.browser.text().split())
         for words in (
             "Sign-off: payments by M-Pesa",
+            "TEST The gateway is in test mode.",
+            "(127.0.0.1), Test",
+            "Printed by",
             f"{name['name']} / Everybody / 1",
             "Paid 4 400.00",
             "In doubt 1 100.00",
             "All 6 600.00",
             "Payments that are not closed: 1",
+            "In doubt The gateway had an error of its own 1 100.00",
+            "Person 2 In doubt",
             "Prepared by, date",
         ):
             self.assertIn(words, text)
@@ -152,3 +183,22 @@ class TestFinance(BrowserCase):
         browser.see("body", "Sign-off")
         browser.see("body", "Payments that are not closed: 1")
         browser.picture("sign-off")
+
+    def test_who_cannot_be_paid_as_a_file(self):
+        """From the dialogue of Send, which stays open."""
+        browser = self.browser
+        cycle = self.lab.cycle(self.server, 3, amount=100.5)
+        self.server.prepare(cycle)
+        folder = tempfile.mkdtemp(prefix="downloads-")
+        self.addCleanup(shutil.rmtree, folder)
+        browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=folder)
+        self.log_in("manager")
+        self.open_cycle(cycle)
+        browser.button("send_payment")
+        browser.see(".modal", "Cannot be paid, and stay ready: 3")
+        browser.picture("export-held")
+        browser.click(".modal button[name='action_export_held']")
+        [path] = wait_until(lambda: list(Path(folder).glob("*.csv")), "the file is there")
+        self.assertIn("Cannot Be Paid", path.name)
+        self.assertEqual(len(path.read_text(encoding="utf-8-sig").splitlines()), 4)
+        self.assertTrue(browser.sees(".modal", "Cannot be paid"))
