@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 from markupsafe import Markup
 
 from odoo import _, api, fields, models
-from odoo.tools import format_datetime
+from odoo.tools import format_date, format_time
 
 from . import const
 
@@ -95,10 +95,16 @@ class MpesaTimeline(models.AbstractModel):
         for batch in self:
             rows = Markup("").join(
                 Markup('<li class="mb-1"><span class="text-muted me-3">%s</span>%s</li>')
-                % (format_datetime(batch.env, moment), sentence)
+                % (batch._mpesa_when(moment), sentence)
                 for moment, sentence in batch._mpesa_moments()
             )
             batch.mpesa_timeline = rows and Markup('<ul class="list-unstyled">%s</ul>') % rows
+
+    def _mpesa_when(self, moment):
+        """A moment as Odoo's own date fields show it: to the minute, with the month as a word."""
+        zone = self.env.context.get("tz") or self.env.user.tz or "UTC"
+        day = format_date(self.env, moment, date_format="medium")
+        return f"{day}, {format_time(self.env, moment, tz=zone, time_format='short')}"
 
     def _mpesa_moments(self):
         """Moments with a sentence each, the earliest first."""

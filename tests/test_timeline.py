@@ -57,6 +57,14 @@ class TestTimeline(TellCase):
             self.batch._mpesa_note_stop("credentials", "")
         self.assertEqual(len(self.sentences()), 5)
 
+    def test_moments_look_like_those_of_the_form(self):
+        self.env.cr.execute("UPDATE g2p_payment_mpesa_event SET moment = '2026-02-01 22:30:40'")
+        self.env.invalidate_all()
+        for zone, shown in (("Africa/Nairobi", "Feb 2, 2026, 1:30 AM"), ("UTC", "Feb 1, 2026, 10:30 PM")):
+            # Newer versions of babel put a narrow space before AM and PM.
+            html = " ".join(self.batch.with_context(tz=zone).mpesa_timeline.split())
+            self.assertIn(f">{shown}<", html)
+
     def test_a_name_is_text(self):
         self.sender.name = "<b>Bold</b>"
         self.send_as(self.sender)
