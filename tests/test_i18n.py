@@ -1,6 +1,10 @@
 """What people read, in their own languages."""
 
 import ast
+import re
+from datetime import date
+
+import lxml.html
 
 from odoo import release
 from odoo.tests import BaseCase, TransactionCase
@@ -94,3 +98,80 @@ class TestFrench(ProgramCase):
         html, _type = report._render_qweb_html("g2p_payment_simple_mpesa.signoff", self.cycle.ids)
         self.assertIn(self.said["Sign-off: payments by M-Pesa"], html.decode())
         self.assertIn(self.said["Outcome"], html.decode())
+
+
+class TestLanguages(ProgramCase):
+    """Sentences with an amount, a day and a number, and the printed page, in each language that there is."""
+
+    PEOPLE = 2
+    # With the file in which its translations are.
+    CODES = {"fr_FR": "fr", "pt_PT": "pt", "pt_BR": "pt", "sw": "sw"}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for code in cls.CODES:
+            cls.env["res.lang"]._activate_lang(code)
+        module = cls.env["ir.module.module"].search([("name", "=", translations.ADDON)])
+        module._update_translations(list(cls.CODES))
+        files = {path.stem: translations.polib.pofile(str(path)) for path in translations.languages()}
+        cls.said = {
+            code: {entry.msgid: entry.msgstr for entry in files[stem]} for code, stem in cls.CODES.items()
+        }
+
+    def setUp(self):
+        super().setUp()
+        for entitlement in self.entitlements:
+            entitlement.initial_amount = 1500
+        self.prepare()
+        self.fault(0, "500-not-taken")
+        self.send()
+        self.assert_states(paid=1, doubt=1)
+        self.batch = self.payments().batch_id
+
+    def each(self):
+        """Yield a code, what is said in that language, and how it writes an amount of 1500."""
+        for code, said in self.said.items():
+            with self.subTest(code):
+                lang = self.env["res.lang"].search([("code", "=", code)])
+                yield code, said, lang.format("%.2f", 1500, grouping=True)
+
+    def test_languages_write_amounts_in_their_own_way(self):
+        amounts = {code: amount for code, _said, amount in self.each()}
+        self.assertIn(",00", amounts["fr_FR"])
+        self.assertIn(",00", amounts["pt_BR"])
+
+    def test_a_sentence_with_an_amount_and_a_day(self):
+        english = (
+            "In all %(amount)s; the oldest was sent on %(day)s. Compare them with the gateway's statement,"
+            " and settle them: Accounting, Payments, filter In Doubt."
+        )
+        for code, said, amount in self.each():
+            batch = self.batch.with_context(lang=code)
+            note = batch._mpesa_settle_note(1500, self.program._mpesa_currency(), date(2026, 2, 1))
+            self.assertNotEqual(said[english], english)
+            before, _sign, rest = said[english].partition("%(amount)s")
+            between, _sign, after = rest.partition("%(day)s")
+            self.assertRegex(
+                note,
+                f"^{re.escape(before)}.*{re.escape(amount)}.*{re.escape(between)}"
+                f"[^ ]*2026[^ ]*{re.escape(after)}$",
+            )
+
+    def test_a_sentence_with_numbers(self):
+        for code, said, _amount in self.each():
+            ended = self.batch.with_context(lang=code)._mpesa_how_it_ended()
+            self.assertNotEqual(said["%s in doubt"], "%s in doubt")
+            self.assertEqual(ended, f"{said['%s paid'] % 1}, {said['%s in doubt'] % 1}")
+
+    def test_the_sign_off(self):
+        for code, said, amount in self.each():
+            report = self.env["ir.actions.report"].with_context(lang=code)
+            html, _type = report._render_qweb_html("g2p_payment_simple_mpesa.signoff", self.cycle.ids)
+            page = " ".join(lxml.html.fromstring(html.decode()).text_content().split())
+            for english in ("Sign-off: payments by M-Pesa", "Outcome", "In doubt", "What is open"):
+                self.assertNotEqual(said[english], english)
+                self.assertIn(said[english], page)
+            self.assertIn(said[dict(const.REASONS)["server_error"]], page)
+            self.assertIn(" ".join(amount.split()), page)
+            self.assertNotIn("What is open", page)
