@@ -2,7 +2,7 @@ import base64
 from datetime import timedelta
 from unittest.mock import patch
 
-from odoo import fields
+from odoo import fields, release
 from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import Form, new_test_user
 
@@ -203,6 +203,14 @@ class TestStatement(StatementCase):
         ):
             for name in names:
                 self.assertEqual(model._fields[name].type, "monetary", (model._name, name))
+        if release.version_info[0] >= 19:
+            # A grouped list asks in which currencies its sums are.
+            [[found, total]] = self.env[LINE]._read_group(
+                [("statement_id", "=", statement.id), ("result", "=", "agreed")],
+                [],
+                ["currency_id:array_agg_distinct", "amount:sum"],
+            )
+            self.assertEqual((found, total), ([currency.id], 100))
 
     def test_paid_twice_in_two_statements(self):
         reference = self.rows[1].mpesa_reference
