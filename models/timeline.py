@@ -94,7 +94,7 @@ class MpesaTimeline(models.AbstractModel):
     def _compute_mpesa_timeline(self):
         for batch in self:
             rows = Markup("").join(
-                Markup('<li class="mb-1"><span class="text-muted me-3">%s</span>%s</li>')
+                Markup('<li class="mb-1"><span class="me-3">%s</span>%s</li>')
                 % (batch._mpesa_when(moment), sentence)
                 for moment, sentence in batch._mpesa_moments()
             )

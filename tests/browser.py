@@ -27,16 +27,36 @@ except ImportError:
 # Seconds for what should take moments, on a busy machine.
 PATIENCE = 60
 # Parts of Odoo's own web client inside our pages.
-ODOOS_OWN = (".o_notebook_headers", ".o_field_selection")
+ODOOS_OWN = (".o_notebook_headers", ".o_field_selection", ".o_field_binary input[readonly]")
 DEV = Path(os.environ.get("G2P_DEV_DIR", ROOT / ".dev"))
 SCREENSHOTS = DEV / "screenshots"
 AXE = DEV / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+
+# The code of a key, and what it types.
+KEYS = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    "Space": (32, " "),
+    "ArrowDown": (40, ""),
+}
+MOST_TABS = 60
+STILL = "* { caret-color: transparent !important; transition: none !important; animation: none !important }"
 
 # In the page: what a person can see and click, by its text or its name.
 FIND = """
 window.__seen = (el) => el && el.getClientRects().length > 0 && getComputedStyle(el).visibility !== "hidden";
 window.__find = (selector, text) => [...document.querySelectorAll(selector)].find(
     (el) => __seen(el) && (!text || el.textContent.replace(/\\s+/g, " ").includes(text)));
+window.__item = (menu, words) => [...document.querySelectorAll(menu + " .o_menu_item")].find(
+    (el) => __seen(el) && el.textContent.trim() === words);
+window.__name = (el) => [
+    el.tagName === "BUTTON" && el.name,
+    el.closest(".o_field_widget:not(.o_field_x2many)")?.getAttribute("name"),
+    el.textContent.trim(),
+    el.getAttribute("aria-label"),
+    `${el.tagName}.${el.className}`,
+].find((name) => name);
 window.__busy = () => !!document.querySelector(".o_blockUI, .o_loading_indicator");
 """
 
@@ -184,7 +204,7 @@ class Browser:
     def log_in(self, database, login, password):
         """Log in, and leave whoever was before."""
         # The page of whoever was before would go on asking the server, as nobody.
-        self._leave()
+        self.leave()
         self.call("Network.clearBrowserCookies")
         # Odoo 19 keeps views in the browser, and shows them before it has asked whether they are still so.
         self.call("Storage.clearDataForOrigin", origin=self.url, storageTypes="all")
@@ -199,7 +219,8 @@ class Browser:
         if not answer:
             raise LabError(f"{login} cannot log in")
 
-    def _leave(self):
+    def leave(self):
+        """Leave the page, which then asks the server for nothing."""
         # Chromium answers before the page is left, and if it is sent elsewhere meanwhile, it goes nowhere.
         self.call("Page.navigate", url="about:blank")
         self.wait("location.href === 'about:blank' && document.readyState === 'complete'", "the page is left")
@@ -221,10 +242,24 @@ class Browser:
         self.see(".o_form_view" if record_id else ".o_list_view, .o_view_nocontent")
         self.rest()
 
+    def act(self, action, record_id=None):
+        """Open an action, or a record's form by it, in the page that is open, as a menu does.
+
+        :raise LabError: it cannot be opened.
+        """
+        options = {"clearBreadcrumbs": True}
+        if record_id:
+            options |= {"viewType": "form", "props": {"resId": record_id}}
+        self.js(
+            f"odoo.__WOWL_DEBUG__.root.env.services.action.doAction({action}, {json.dumps(options)})"
+            ".catch((error) => { throw error.cause || error; })"
+        )
+        self.rest()
+
     def visit(self, path):
         """Open an address of the server anew, and wait until the page has nothing to do."""
         # The same address twice would not load it anew.
-        self._leave()
+        self.leave()
         self._go(path)
         self.rest()
 
@@ -264,10 +299,13 @@ class Browser:
 
     def click(self, selector, text=""):
         """Click on what is to be seen, and wait until the page has done it."""
+        self.press(f"__find({json.dumps(selector)}, {json.dumps(text)})", f"{selector} {text} is clicked")
+
+    def press(self, found, what):
+        """Click on what an expression gives, and wait until the page has done it."""
         self.acts += 1
-        found = f"__find({json.dumps(selector)}, {json.dumps(text)})"
         # It may be drawn anew between being seen and being clicked.
-        self.wait(f"((found) => found && (found.click(), true))({found})", f"{selector} {text} is clicked")
+        self.wait(f"((found) => found && (found.click(), true))({found})", what)
         time.sleep(0.1)
         self.rest()
 
@@ -289,7 +327,7 @@ class Browser:
         selector = f".o_field_widget[name='{field}'] input"
         self.see(selector)
         self.js(f"__find({json.dumps(selector)}).focus(); __find({json.dumps(selector)}).click()")
-        self.call("Input.insertText", text=text)
+        self.type(text)
         offered = ".o-autocomplete--dropdown-item, .ui-menu-item"
         # The web client waits a quarter of a second for more to be typed, then looks and offers it again,
         # even if something has been chosen by then.
@@ -307,12 +345,62 @@ class Browser:
                 ".get('@web/core/l10n/localization').localization.dateTimeFormat)"
             ),
         )
-        enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **enter)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **enter)
+        self.key("Enter")
+
+    def key(self, name):
+        """Press a key of ``KEYS`` and let it go again, and wait until the page has done it."""
+        self.acts += 1
+        code, typed = KEYS[name]
+        key = {"key": typed if typed == " " else name, "code": name, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **key, **({"text": typed} if typed else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **key)
+        time.sleep(0.05)
+        self.rest()
+
+    def type(self, text):
+        """Type where the cursor is."""
+        self.acts += 1
+        self.call("Input.insertText", text=text)
+
+    def focused(self):
+        """The name of the button or the field that has the focus, or else what stands on it."""
+        return self.js("__name(document.activeElement)")
+
+    def tab_to(self, name):
+        """Press Tab until something has the focus.
+
+        :raise LabError: it never has.
+        """
+        for _each in range(MOST_TABS):
+            if self.focused() == name:
+                return
+            self.key("Tab")
+        raise LabError(f"Tab does not come to {name}")
+
+    def tab_through(self):
+        """Press Tab until it begins again: the name of what had the focus, and whether one saw it there."""
+        # A cursor that blinks, or a colour that fades, is no difference.
+        self.js(f"document.head.insertAdjacentHTML('beforeend', {json.dumps(f'<style>{STILL}</style>')})")
+        self.js("window.__had = new Set()")
+        found = []
+        while not self.js("__had.has(document.activeElement)") and len(found) < MOST_TABS:
+            self.js("__had.add(window.__last = document.activeElement)")
+            name, seen = self.focused(), self._part()
+            self.key("Tab")
+            found.append((name, seen != self._part()))
+        return found
+
+    def _part(self):
+        """A picture of the element that had the focus, and of what is close around it."""
+        clip = self.js(
+            "(({x, y, width, height}) => ({x: x - 5, y: y - 5, width: width + 10, height: height + 10,"
+            " scale: 1}))(__last.getBoundingClientRect())"
+        )
+        return self.call("Page.captureScreenshot", format="png", clip=clip)["data"]
 
     def attach(self, field, name, text):
         """Give a file of text to a field, as its button does."""
+        self.acts += 1
         selector = json.dumps(f".o_field_widget[name='{field}'] input[type='file']")
         self.js(
             f"(() => {{ const files = new DataTransfer(); files.items.add(new File([{json.dumps(text)}],"
@@ -344,15 +432,20 @@ class Browser:
         """What stands there."""
         return self.js(f"(document.querySelector({json.dumps(selector)}) || document.body).innerText") or ""
 
-    def barriers(self, *selectors):
-        """What axe-core finds wrong inside these elements, by WCAG 2 A and AA: a list of sentences."""
+    def barriers(self, *selectors, borrowed=()):
+        """What axe-core finds wrong inside these elements, by WCAG 2 A and AA: a list of sentences.
+
+        :param borrowed: pairs of a rule, and the elements whose breaking it is Odoo's own doing.
+        """
         self.js(AXE.read_text())
         found = self.js(
             f"axe.run({{include: {json.dumps([[selector] for selector in selectors])},"
             f" exclude: {json.dumps([[part] for part in ODOOS_OWN])}}},"
-            " {runOnly: ['wcag2a', 'wcag2aa']})"
-            ".then((result) => result.violations.flatMap((violation) => violation.nodes.map((node) =>"
-            " violation.id + ': ' + node.html + ' ' + node.failureSummary)))"
+            " {runOnly: ['wcag2a', 'wcag2aa'], elementRef: true})"
+            ".then((result) => result.violations.flatMap((violation) => violation.nodes"
+            f".filter((node) => !{json.dumps(borrowed)}.some(([rule, part]) =>"
+            " rule === violation.id && node.element.closest(part)))"
+            ".map((node) => violation.id + ': ' + node.html + ' ' + node.failureSummary)))"
         )
         return found or []
 

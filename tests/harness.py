@@ -165,9 +165,11 @@ class Lab:
 
     :param options: of the gateway's command line.
     :param configuration: None for what ODOO_RC says.
+    :param bool filled: False: the addon is installed, and that is all there is.
     """
 
-    def __init__(self, *options, configuration=None):
+    def __init__(self, *options, configuration=None, filled=True):
+        self._filled = filled
         self.configuration = configuration or Configuration()
         self.database = self.configuration.new_name("lab")
         self.folder = Path(tempfile.mkdtemp(prefix="lab-"))
@@ -191,21 +193,30 @@ class Lab:
         with contextlib.ExitStack() as exits:
             exits.callback(shutil.rmtree, self.folder, ignore_errors=True)
             exits.callback(self._pool.shutdown, wait=False, cancel_futures=True)
-            template, self.ids = filled_database(Configuration())
+            template, self.ids = self._template()
             exits.callback(self.configuration.drop, self.database)
             self.configuration.copy_database(template, self.database)
             self.gateway.start()
             exits.callback(self.gateway.stop)
             exits.callback(self._close_connections)
-            urls = self.gateway.urls
-            self.set_manager(
-                auth_endpoint_url=urls["login"],
-                payment_endpoint_url=urls["deposit"],
-                balance_endpoint_url=urls["balance"],
-            )
+            if self._filled:
+                self._set_addresses()
             exits.callback(self._stop_servers)
             self._exits = exits.pop_all()
         return self
+
+    def _template(self):
+        if self._filled:
+            return filled_database(Configuration())
+        return os.environ["G2P_TEMPLATE_DB"], {"password": "admin"}
+
+    def _set_addresses(self):
+        urls = self.gateway.urls
+        self.set_manager(
+            auth_endpoint_url=urls["login"],
+            payment_endpoint_url=urls["deposit"],
+            balance_endpoint_url=urls["balance"],
+        )
 
     def stop(self):
         """End everything that it started, and remove what it made."""
@@ -238,14 +249,17 @@ class Lab:
         """Call a function in a thread; gives its future."""
         return self._pool.submit(function, *args, **kwargs)
 
-    def cycle(self, server, people=None, amount=100, first=0):
-        """An approved cycle with an approved entitlement for each of so many people; gives its id."""
+    def cycle(self, server, people=None, amount=100, first=0, program=None):
+        """An approved cycle with an approved entitlement for each of so many people; gives its id.
+
+        :param program: None for the one there is.
+        """
         session = server.session("admin")
         cycle = session.create(
             "g2p.cycle",
             {
                 "name": f"Cycle {next(_numbers)}",
-                "program_id": self.ids["program"],
+                "program_id": program or self.ids["program"],
                 "start_date": "2026-01-01",
                 "end_date": "2026-01-31",
                 "state": "approved",

@@ -32,6 +32,7 @@ def fill(env, people):
     }
     for login, group in groups.items():
         new_test_user(env, login, groups=f"base.group_user,{group}", password=PASSWORD)
+    new_test_user(env, "colleague", groups="base.group_user", password=PASSWORD)
     admin = env.ref("base.user_admin")
     admin.password = PASSWORD
     members = "users" if "users" in env["res.groups"]._fields else "user_ids"

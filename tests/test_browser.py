@@ -1,10 +1,12 @@
 """What people see and click, in headless Chromium on a real server; screenshots: ``.dev/screenshots``."""
 
+import base64
 import os
 import re
 import time
+from datetime import timedelta
 
-from odoo import release
+from odoo import fields, release
 from odoo.tests import BaseCase, tagged
 
 from .browser import Browser, find_chromium
@@ -13,6 +15,15 @@ from .harness import Lab, LabError, load_dev, wait_until
 
 SERIES = str(release.version_info[0])
 MANAGER = "g2p.program.payment.manager.mpesa"
+STATEMENT = "g2p.payment.mpesa.statement"
+# The headings of an operator's statement, and what they mean.
+COLUMNS = {
+    "Receipt No.": "receipt",
+    "Completion Time": "moment",
+    "Withdrawn": "paid_out",
+    "Other Party Info": "payee",
+    "Our Reference": "reference",
+}
 # What the browser says of other people's pages.
 NOT_OURS = ("favicon.ico",)
 
@@ -21,6 +32,7 @@ NOT_OURS = ("favicon.ico",)
 class BrowserCase(BaseCase):
     """With a database, a gateway, a server and a browser of its own."""
 
+    LAB = {}
     SERVER = {}
     NAME = ""
 
@@ -29,7 +41,7 @@ class BrowserCase(BaseCase):
         super().setUpClass()
         if not find_chromium():
             raise LabError("There is no Chromium: dev/test installs it.")
-        cls.lab = Lab().start()
+        cls.lab = Lab(**cls.LAB).start()
         cls.addClassCleanup(cls.lab.stop)
         cls.gateway = cls.lab.gateway
         cls.server = cls.lab.server(**cls.SERVER)
@@ -69,10 +81,11 @@ class BrowserCase(BaseCase):
         batch = self.batch(cycle)
         self.browser.open("g2p.payment.batch", batch, self.admin.ref("g2p_programs.action_payment_batch"))
 
-    def new_program(self):
+    @classmethod
+    def new_program(cls):
         """The id of a program that nobody pays for yet."""
-        [journal] = self.admin.call("g2p.program", "read", [self.lab.ids["program"]], ["journal_id"])
-        return self.admin.create(
+        [journal] = cls.admin.call("g2p.program", "read", [cls.lab.ids["program"]], ["journal_id"])
+        return cls.admin.create(
             "g2p.program", {"name": "School meals", "journal_id": journal["journal_id"][0]}
         )
 
@@ -96,6 +109,50 @@ class BrowserCase(BaseCase):
         browser.see(".modal .o_data_row, .modal .o_form_view")
         if browser.sees(".modal .o_data_row"):
             browser.click(".modal .o_data_row .o_data_cell")
+
+    @classmethod
+    def statement(cls, cycle):
+        """As the operator writes it: all are paid, also the doubt, and one of them twice."""
+        rows = cls.admin.call(
+            "g2p.payment",
+            "search_read",
+            [("cycle_id", "=", cycle)],
+            ["mpesa_reference", "mpesa_sent_at", "amount_issued", "account_number"],
+            order="id",
+        )
+        rows.append(rows[-1])
+        lines = [",".join(COLUMNS)]
+        for number, row in enumerate(rows):
+            moment = fields.Datetime.to_datetime(row["mpesa_sent_at"]) + timedelta(seconds=number)
+            cells = (
+                f"TX{number:06d}",
+                moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                f"-{row['amount_issued']:.2f}",
+                f"{row['account_number']} - A PERSON",
+                row["mpesa_reference"],
+            )
+            lines.append(",".join(cells))
+        return "\n".join(lines)
+
+    @classmethod
+    def import_statement(cls, cycle):
+        """Have the finance officer compare that statement; gives its id."""
+        finance = cls.server.session("finance")
+        columns = [
+            (0, 0, {"position": position, "heading": heading, "meaning": meaning})
+            for position, (heading, meaning) in enumerate(COLUMNS.items())
+        ]
+        statement = finance.create(
+            STATEMENT,
+            {
+                "program_id": cls.lab.ids["program"],
+                "file": base64.b64encode(cls.statement(cycle).encode()).decode(),
+                "date_order": "ymd",
+                "column_ids": columns,
+            },
+        )
+        finance.click(STATEMENT, "action_compare", statement)
+        return statement
 
     def assert_agrees(self, cycle):
         self.assertEqual(self.lab.problems(cycle), [])
@@ -152,46 +209,129 @@ class TestSetUp(BrowserCase):
 
 
 class TestFirstPayment(BrowserCase):
-    """A new user, and a program with people: from there to the first paid payment, by clicks alone.
+    """From a database with the addon and nothing else in it to the first paid payment, by menus and clicks.
 
-    How often somebody clicked or typed, and how long each step took, is in ``steps.txt`` beside the pictures.
+    Not by clicks: the country, its currency and a bank journal, which are there before; and what is OpenG2P's
+    own: people are imported, and entitlements approved. How often the administrator clicked or typed, and how
+    long each step took, is in ``steps.txt`` beside the pictures.
     """
 
     NAME = "8-first-payment"
+    LAB = {"filled": False}
+    PEOPLE = 3
+    PROGRAM = "School meals"
+
+    def begin_again(self):
+        """There is nothing yet."""
 
     def setUp(self):
         super().setUp()
-        program = self.new_program()
-        self.lab.ids = {**self.lab.ids, "program": program}
-        self.cycle = self.lab.cycle(self.server, 5)
         self.steps = []
+        self.set_up_company()
+        vals = [
+            {"name": f"Person {number}", "is_registrant": True, "phone": f"+{phone(number)}"}
+            for number in range(self.PEOPLE)
+        ]
+        self.people = self.admin.create_all("res.partner", vals)
+
+    def set_up_company(self):
+        admin = self.admin
+        kes = admin.ref("base.KES")
+        admin.write("res.currency", kes, {"active": True})
+        kenya = {"country_id": admin.ref("base.ke"), "currency_id": kes}
+        admin.write("res.company", admin.ref("base.main_company"), kenya)
+        if SERIES != "17":
+            # OpenG2P's own dialogue makes one with the program.
+            journal = {"name": "Bank", "code": "BK", "type": "bank", "currency_id": kes}
+            admin.create("account.journal", {**journal, "beneficiary_disb": True})
 
     def step(self, name, work):
+        """Count and time what the person does."""
         began, acts = time.monotonic(), self.browser.acts
         work()
         self.steps.append((name, self.browser.acts - acts, time.monotonic() - began))
 
     def test_the_first_paid_payment(self):
-        self.step("Log in, and open Programs", self.come_in)
+        self.step("Log in; the first page", self.come_in)
+        self.step("Open Programs by the menu", self.open_programs)
+        self.step("A new program", self.make_program)
         self.step("Open a new payment manager by the menu", self.open_new)
         self.step("Enter the gateway", self.enter)
         self.step("Test the connection", self.check)
         self.step("Make it the program's payment manager", self.use)
-        self.step("Open the cycle, and prepare", self.prepare)
+        self.step("A new cycle", self.make_cycle)
+        self.entitle()
+        self.step("Open the cycle by the menu, and have it approved", self.approve)
+        self.step("Prepare", self.prepare)
         self.step("Look at what is sent", self.look)
         self.step("Send, and see it paid", self.send)
-        self.assertEqual(self.lab.states(self.cycle), {"paid": 5})
-        lines = [f"{acts:4}  {seconds:5.1f} s  {name}" for name, acts, seconds in self.steps]
+        self.assertEqual(self.lab.states(), {"paid": self.PEOPLE})
+        picture = self.browser.picture("paid")
+        acts, table = self.table()
+        picture.with_name("steps.txt").write_text(table)
+        self.assertLess(acts, 60, table)
+
+    def table(self):
+        """How many acts there were, and what each step took, as text."""
+        longest = max(self.steps, key=lambda step: step[2])
+        again = self.load_again()
         acts, seconds = (sum(step[column] for step in self.steps) for column in (1, 2))
-        table = "\n".join(["acts     time", *lines, f"{acts:4}  {seconds:5.1f} s  in all"])
-        self.browser.picture("paid").with_name("steps.txt").write_text(table)
-        self.assertLess(acts, 30, table)
+        lines = [
+            "acts     time",
+            *(f"{acts:4}  {seconds:5.1f} s  {name}" for name, acts, seconds in self.steps),
+            f"{acts:4}  {seconds:5.1f} s  in all",
+            "",
+            f"The longest: {longest[0]}, {longest[2]:.1f} s.",
+            f"The first page took {again:.1f} s a second time, to an empty browser: the rest is the server",
+            "which makes the web client's scripts and styles when somebody asks for them first.",
+        ]
+        return acts, "\n".join(lines) + "\n"
+
+    def load_again(self):
+        """Seconds that the first page takes the second time, though the browser has kept nothing of it."""
+        self.browser.call("Network.clearBrowserCache")
+        began = time.monotonic()
+        self.browser.visit("/web")
+        self.browser.see(".o_navbar_apps_menu button")
+        return time.monotonic() - began
 
     def come_in(self):
-        self.log_in("manager")
-        self.browser.visit("/web")
+        browser = self.browser
+        browser.visit("/web/login")
+        for field, text in (("login", "admin"), ("password", self.lab.ids["password"])):
+            browser.see(f"input[name={field}]")
+            browser.js(f"document.querySelector('input[name={field}]').focus()")
+            browser.type(text)
+        browser.click(".oe_login_form button[type='submit']")
+        browser.see(".o_navbar_apps_menu button")
+
+    def open_programs(self):
         self.browser.click(".o_navbar_apps_menu button")
         self.browser.click(".o_app", "Programs")
+        self.browser.see(".o_list_view, .o_view_nocontent")
+
+    def make_program(self):
+        browser = self.browser
+        if SERIES == "17":
+            return self.make_program_by_dialogue()
+        browser.click(".o_list_button_add")
+        browser.fill("name", self.PROGRAM)
+        browser.click(".o_form_button_save")
+        return browser.see(".o_form_saved, .o_form_view")
+
+    def make_program_by_dialogue(self):
+        browser = self.browser
+        browser.click(".o_list_button_add_program")
+        browser.fill("name", self.PROGRAM)
+        browser.click(".modal .o_field_widget[name='target_type'] label", "Individual")
+        browser.click(".modal .nav-link", "Cycle Manager")
+        browser.choose("approver_group_id", "Module Access / Administrator")
+        browser.click(".modal .nav-link", "Entitlement Manager")
+        browser.fill("amount_per_cycle", "100")
+        browser.click(".modal button[name='next_step']")
+        browser.click(".modal .o_field_widget[name='import_beneficiaries'] label", "Yes")
+        browser.click(".modal button[name='create_program']")
+        browser.wait("!__find('.modal')", "the program is made")
 
     def open_new(self):
         self.browser.click(".o_menu_sections button", "Configuration")
@@ -213,20 +353,64 @@ class TestFirstPayment(BrowserCase):
 
     def use(self):
         self.browser.button("action_use_for_program")
-        self.browser.see(".o_notification", "School meals pays by this gateway")
+        self.browser.see(".o_notification", f"{self.PROGRAM} pays by this gateway")
+
+    def open_program(self):
+        self.browser.click(".o_menu_sections .o_nav_entry", "Programs")
+        self.browser.click(".o_list_view .o_data_row .o_data_cell", self.PROGRAM)
+        self.browser.see(".o_form_view")
+
+    def make_cycle(self):
+        browser = self.browser
+        self.open_program()
+        if SERIES == "17":
+            browser.button("create_new_cycle")
+            browser.see(".o_notification", "created")
+            return
+        browser.button("open_cycles_form")
+        browser.click(".o_list_button_add")
+        for field, value in (("name", "January"), ("start_date", "01/01/2026"), ("end_date", "01/31/2026")):
+            browser.fill(field, value)
+        browser.click(".o_form_button_save")
+
+    def entitle(self):
+        """As OpenG2P does it when it knows the people, and has an account to book them on."""
+        [self.cycle] = self.admin.call("g2p.cycle", "search", [])
+        self.admin.create_all(
+            "g2p.entitlement",
+            [
+                {
+                    "cycle_id": self.cycle,
+                    "partner_id": person,
+                    "initial_amount": 100,
+                    "state": "approved",
+                    "is_cash_entitlement": True,
+                }
+                for person in self.people
+            ],
+        )
+
+    def approve(self):
+        browser = self.browser
+        self.open_program()
+        browser.button("open_cycles_form")
+        browser.click(".o_list_view .o_data_row .o_data_cell")
+        browser.see(".o_form_view button[name='to_approve']")
+        browser.button("to_approve")
+        browser.button("approve")
+        browser.picture("approved")
 
     def prepare(self):
-        self.open_cycle(self.cycle)
         self.browser.button("prepare_payment")
-        self.browser.see(".o_notification", "5 payments are prepared")
+        self.browser.see(".o_notification", f"{self.PEOPLE} payments are prepared")
 
     def look(self):
         self.browser.button("send_payment")
-        self.browser.see(".modal", "Payments: 5")
+        self.browser.see(".modal", f"Payments: {self.PEOPLE}")
 
     def send(self):
         self.browser.click(".modal button[name='action_send']")
-        self.browser.see(".o_g2p_mpesa_progress", "5 of 5")
+        self.browser.see(".o_g2p_mpesa_progress", f"{self.PEOPLE} of {self.PEOPLE}")
 
 
 class TestSend(BrowserCase):
@@ -533,40 +717,3 @@ class TestSettle(BrowserCase):
                 "g2p.payment.mpesa.settle.wizard", {"outcome": "not_paid", "reason": "x"}
             )
         self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 3})
-
-
-class TestBarriers(BrowserCase):
-    """What is ours can be used with a keyboard and a screen reader, as far as axe-core can tell."""
-
-    NAME = "6-barriers"
-    maxDiff = None
-
-    # Of Odoo 17.0: the colours of its alerts, and its dialogue's way to scroll.
-    IN_17 = ("color-contrast", "scrollable-region-focusable")
-
-    def barriers(self, *selectors):
-        found = self.browser.barriers(*selectors)
-        return [barrier for barrier in found if SERIES != "17" or not barrier.startswith(self.IN_17)]
-
-    def test_our_pages(self):
-        browser = self.browser
-        cycle = self.lab.cycle(self.server, 4)
-        self.gateway.fault(phone(1), "500-taken")
-        self.gateway.fault(phone(2), "refuse")
-        self.log_in("manager")
-        self.server.prepare(cycle)
-        self.open_cycle(cycle)
-        browser.button("send_payment")
-        browser.see(".modal", "Test mode")
-        self.assertEqual(self.barriers(".modal .modal-content"), [])
-        browser.click(".modal button[name='action_send']")
-        browser.see(".o_g2p_mpesa_progress", "3 of 4")
-        self.assertEqual(self.barriers(".o_g2p_mpesa_progress", ".o_form_view .alert"), [])
-        self.open_batch(cycle)
-        self.assertEqual(self.barriers(".o_g2p_mpesa_progress", ".o_form_view .alert"), [])
-        gateway = self.lab.ids["manager"]
-        browser.open(MANAGER, gateway, self.admin.ref("g2p_payment_simple_mpesa.action_manager"))
-        for page in ("Gateway", "Payee", "Limits & speed", "Batches", "History"):
-            browser.click(".o_notebook .nav-link", page)
-            self.assertEqual(self.barriers(".o_form_view .o_form_sheet"), [], page)
-        browser.picture("manager")

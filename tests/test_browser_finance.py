@@ -3,7 +3,6 @@
 import io
 import shutil
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 
 try:
@@ -12,7 +11,6 @@ except ImportError:
     # Of Odoo 17.0.
     from PyPDF2 import PdfReader
 
-from odoo import fields
 from odoo.tests import tagged
 
 from .browser import SCREENSHOTS
@@ -21,8 +19,6 @@ from .harness import LabError, wait_until
 from .test_browser import SERIES, BrowserCase
 
 SIGNOFF = "g2p_payment_simple_mpesa.signoff"
-
-HEAD = "Receipt No.,Completion Time,Withdrawn,Other Party Info,Our Reference"
 
 
 @tagged("post_install", "-at_install")
@@ -91,29 +87,6 @@ class TestFinance(BrowserCase):
             " && el.scrollWidth > el.clientWidth + 1 && getComputedStyle(el).overflowX !== 'visible')"
             ".map((el) => el.textContent.trim())"
         )
-
-    def statement(self, cycle):
-        """As the operator writes it: all are paid, also the doubt, and one of them twice."""
-        rows = self.admin.call(
-            "g2p.payment",
-            "search_read",
-            [("cycle_id", "=", cycle)],
-            ["mpesa_reference", "mpesa_sent_at", "amount_issued", "account_number"],
-            order="id",
-        )
-        rows.append(rows[-1])
-        lines = [HEAD]
-        for number, row in enumerate(rows):
-            moment = fields.Datetime.to_datetime(row["mpesa_sent_at"]) + timedelta(seconds=number)
-            cells = (
-                f"TX{number:06d}",
-                moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                f"-{row['amount_issued']:.2f}",
-                f"{row['account_number']} - A PERSON",
-                row["mpesa_reference"],
-            )
-            lines.append(",".join(cells))
-        return "\n".join(lines)
 
     def action(self, name):
         return self.admin.ref(f"g2p_payment_simple_mpesa.{name}")
