@@ -27,7 +27,10 @@ except ImportError:
 # Seconds for what should take moments, on a busy machine.
 PATIENCE = 60
 # Parts of Odoo's own web client inside our pages.
-ODOOS_OWN = (".o_notebook_headers", ".o_field_selection", ".o_field_binary input[readonly]")
+ODOOS_OWN = (
+    *(".o_notebook_headers", ".o_field_selection", ".o_field_binary input[readonly]", ".o_field_badge"),
+    *(".o_list_record_selector", ".o_optional_columns_dropdown", ".o_pivot_measure_row"),
+)
 DEV = Path(os.environ.get("G2P_DEV_DIR", ROOT / ".dev"))
 SCREENSHOTS = DEV / "screenshots"
 AXE = DEV / "axe" / "node_modules" / "axe-core" / "axe.min.js"
