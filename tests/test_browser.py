@@ -213,9 +213,9 @@ class TestFirstPayment(BrowserCase):
 
     Not by clicks: the country, its currency and a bank journal, which are there before; and what is OpenG2P's
     own: people are imported, and entitlements approved. How often the administrator clicked or typed, and how
-    long each step took, is in ``steps.txt`` beside the pictures. On two cores that had much else to do: 40 acts
-    and 33 s, of which 19 s went by until the first page was there. That page takes 2 s the second time, with
-    nothing kept by the browser: a new database's server makes the web client's scripts and styles first.
+    long each step took, is in ``steps.txt`` beside the pictures. On two cores that had much else to do, 40
+    acts and 33 s, of which 19 s went by until the first page was there. That page takes 2 s the second time,
+    with nothing kept by the browser: a new database's server makes the web client's scripts and styles first.
     """
 
     NAME = "8-first-payment"
