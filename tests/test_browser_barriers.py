@@ -96,7 +96,7 @@ class TestBarriers(BrowserCase):
         browser.picture("reconcile")
         browser.click(".modal-header .btn-close")
         browser.act(self.action("action_payment_report"))
-        self.look_for_barriers(".o_pivot")
+        self.look_for_barriers(".o_pivot table")
         browser.click(".o_switch_view.o_list")
         self.look_for_barriers(".o_list_renderer")
         browser.picture("analysis")
