@@ -55,7 +55,7 @@ class Cycle(models.Model):
         if not (user.has_group(const.FINANCE) or user.has_group(const.ADMIN)):
             raise AccessError(_("The payees of a whole cycle are exported by people of the finance group."))
         check_access(self.env["g2p.payment"], "read")
-        check_access(self.sudo().program_id.sudo(False), "read")
+        self.sudo().program_id.with_env(self.env)._mpesa_check_access()
         self.sudo()._message_log(
             body=_("%s has exported the payments for reconciliation.", user.name),
             author_id=user.partner_id.id,

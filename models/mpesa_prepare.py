@@ -6,6 +6,7 @@ from odoo.tools import split_every
 
 from .bulk_create import BulkCreate
 from .notify import notification
+from .payment import check_access
 
 TAG = "g2p.payment.batch.tag"
 DEFAULT_BATCH_SIZE = 500
@@ -32,8 +33,13 @@ class MpesaPrepare(models.AbstractModel):
         :param cycle: a ``g2p.cycle``.
         :param entitlements: only these of it; None for all.
         :return: a client action that shows a notification.
+        :raise AccessError: the user may not make payments, or not for this program.
         """
         self.ensure_one()
+        check_access(self, "read")
+        # Now, and not by a job, which would fail where nobody sees it.
+        check_access(self.env["g2p.payment"], "create")
+        cycle.sudo().program_id.with_env(self.env)._mpesa_check_access()
         if self._alive_jobs([("identity_key", "=like", f"mpesa-prepare-{cycle.id}-%")]):
             return notification("info", _("The payments of this cycle are being prepared already."))
         chosen = entitlements.ids if entitlements else None

@@ -276,6 +276,7 @@ class MpesaSend(models.AbstractModel):
         check_access(self, "read")
         check_access(batches, "write")
         check_access(self.env["g2p.payment"], "write")
+        batches.sudo().cycle_id.program_id.with_env(self.env)._mpesa_check_access()
 
     def _ready_counts(self, batches):
         groups = self.env["g2p.payment"]._read_group(

@@ -180,6 +180,7 @@ class MpesaOverview(models.AbstractModel):
         ``correct``; without it both.
         """
         self.ensure_one()
+        self.program_id._mpesa_check_access()
         found = self._mpesa_batches()._mpesa_refused_for_now()
         shown = self.env.context.get("mpesa_show")
         refused = found[shown] if shown in found else self.env["g2p.payment"].union(*found.values())

@@ -1,7 +1,8 @@
 from odoo import _, api, models
-from odoo.exceptions import ValidationError
+from odoo.exceptions import AccessError, ValidationError
 
 from . import const
+from .payment import check_access
 
 MANAGER = "g2p.program.payment.manager.mpesa"
 
@@ -26,6 +27,23 @@ class Program(models.Model):
         journal = program.journal_id
         company = journal.company_id or program.company_id
         return journal.currency_id or company.currency_id
+
+    def _mpesa_check_access(self):
+        """Refuse whoever may not see these programs, for what follows is done with all rights.
+
+        OpenG2P keeps companies apart by a rule on programs alone; payments, batches and cycles have none.
+
+        :raise AccessError: one of the programs is of a company that the user does not work in.
+        """
+        try:
+            check_access(self, "read")
+        except AccessError:
+            raise AccessError(
+                _(
+                    "These payments are another company's. Change to that company, or leave them to somebody"
+                    " who works there."
+                )
+            ) from None
 
     @api.constrains("payment_managers")
     def _check_mpesa_payments_keep_their_manager(self):

@@ -24,6 +24,7 @@ class Signoff(models.AbstractModel):
     @api.model
     def _get_report_values(self, docids, data=None):
         cycles = self.env["g2p.cycle"].browse(docids)
+        cycles.sudo().program_id.with_env(self.env)._mpesa_check_access()
         return {
             "doc_ids": docids,
             "doc_model": "g2p.cycle",

@@ -1,10 +1,12 @@
 """What belongs to another company is not seen."""
 
+import base64
+
 from odoo.exceptions import AccessError
-from odoo.tests import new_test_user
+from odoo.tests import Form, new_test_user
 
 from ..models import const
-from .common import MANAGER, ProgramCase
+from .common import MANAGER, ProgramCase, manager_vals
 
 
 class TestCompanies(ProgramCase):
@@ -44,3 +46,83 @@ class TestCompanies(ProgramCase):
         with self.assertRaises(AccessError):
             manager.action_test_connection()
         self.assert_states(ready=2)
+
+    def test_what_is_done_with_all_rights_is_refused_to_another_company(self):
+        self.prepare()
+        self.fault(0, "500-not-taken")
+        self.send()
+        self.assert_states(doubt=1, paid=1)
+        doubt = self.payments().filtered(lambda payment: payment.mpesa_state == "doubt")
+        own = self.manager_elsewhere()
+        env = self.env(user=self.user(const.PROGRAM_MANAGER, self.other_company))
+        batch, cycle = doubt.batch_id.with_env(env), self.cycle.with_env(env)
+        for name, act in (
+            ("refresh status", doubt.with_env(env).action_mpesa_refresh_status),
+            ("refresh status of a batch", batch.action_mpesa_refresh_status),
+            ("prepare again", batch.action_mpesa_prepare_again),
+            ("prepare by one's own gateway", lambda: own.with_env(env).prepare_payments(cycle)),
+            ("send by one's own gateway", lambda: own.with_env(env).send_payments(batch)),
+            ("send without a question", lambda: own.with_env(env)._mpesa_send(batch)),
+        ):
+            self.env.flush_all()
+            self.env.invalidate_all()
+            refused = self.assertRaisesRegex(AccessError, "another company's")
+            with self.subTest(name), refused, self.env.cr.savepoint():
+                act()
+        self.assertEqual(self.env["g2p.payment"].search_count([("mpesa_manager_id", "=", own.id)]), 0)
+
+    def manager_elsewhere(self):
+        """The manager of a program of the other company."""
+        program = self.env["g2p.program"].create({"name": "Elsewhere", "company_id": self.other_company.id})
+        vals = manager_vals(self.gateway, program_id=program.id, create_batch=False)
+        return self.env[MANAGER].create(vals)
+
+    def test_statements_and_what_they_show(self):
+        """Each of their models has a rule of its own."""
+        self.prepare()
+        self.send()
+        statement = self.statement()
+        records = (statement, statement.line_ids[:1], statement.summary_ids[:1])
+        for group in (const.ADMIN, const.FINANCE):
+            for company, sees in ((self.program.company_id, True), (self.other_company, False)):
+                env = self.env(user=self.user(group, company))
+                self.env.invalidate_all()
+                for record in records:
+                    with self.subTest(record._name, group=group, company=company.name):
+                        found = env[record._name].search([("id", "=", record.id)])
+                        self.assertEqual(bool(found), sees)
+        for act in ("action_compare", "action_compare_again", "action_begin_again", "action_settle"):
+            self.env.invalidate_all()
+            with self.subTest(act), self.assertRaises(AccessError):
+                getattr(statement.with_env(env), act)()
+        with self.assertRaises(AccessError), self.env.cr.savepoint():
+            env[statement._name].create({"program_id": self.program.id, "file": b"eA=="})
+
+    def statement(self):
+        """One that shows the first payment."""
+        payment = self.payments()[0]
+        content = f"Receipt No.,Amount,Our Reference\nTX1,100,{payment.mpesa_reference}\n"
+        with Form(self.env["g2p.payment.mpesa.statement"]) as form:
+            form.program_id = self.program
+            form.name = "statement"
+            form.file = base64.b64encode(content.encode())
+        form.record.action_compare()
+        self.env.flush_all()
+        return form.record
+
+    def test_what_happened_to_a_batch(self):
+        self.prepare()
+        self.send()
+        self.env.flush_all()
+        for company, sees in ((self.program.company_id, True), (self.other_company, False)):
+            env = self.env(user=self.user(const.ADMIN, company))
+            events = env["g2p.payment.mpesa.event"].search([("batch_id", "in", self.payments().batch_id.ids)])
+            self.assertEqual(bool(events), sees, company.name)
+
+    def test_the_sign_off_of_another_company_is_not_printed(self):
+        self.prepare()
+        report = "report.g2p_payment_simple_mpesa.signoff"
+        for group in (const.ADMIN, const.FINANCE):
+            env = self.env(user=self.user(group, self.other_company))
+            with self.assertRaisesRegex(AccessError, "another company's"):
+                env[report]._get_report_values(self.cycle.ids)

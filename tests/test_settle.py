@@ -8,7 +8,7 @@ from ..gateway.simple import Order
 from ..models import const
 from ..models.claims import Claimed, Claims, Outcome
 from ..models.payment import TransitionError
-from .common import ProgramCase, click_send
+from .common import ProgramCase, click_send, user_elsewhere
 
 
 class TestSettle(ProgramCase):
@@ -160,13 +160,66 @@ class TestSettle(ProgramCase):
         self.assertEqual(len(decisions), 1)
 
     def test_what_was_never_sent_is_written_off(self):
-        self.entitlements[0].copy({"state": "approved"})
-        self.prepare()
-        ready = self.payments().filtered(lambda payment: payment.mpesa_state == "ready")
-        self.settle(payments=ready, outcome="write_off", reason="Moved away")
+        ready = self.one_more()
+        self.write_off(ready)
         self.assertEqual(
             (ready.mpesa_state, ready.mpesa_reason, ready.status), ("refused", "written_off", "failed")
         )
+
+    def write_off(self, ready):
+        self.settle(payments=ready, outcome="write_off", reason="Moved away")
+
+    def one_more(self):
+        """A payment that is ready, in a batch of its own."""
+        self.entitlements[0].copy({"state": "approved"})
+        self.prepare()
+        return self.payments().filtered(lambda payment: payment.mpesa_state == "ready")
+
+    def test_not_written_off_by_who_has_tried_to_send_it(self):
+        ready = self.one_more()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_sender_id = %s WHERE id = %s", [self.finance.id, ready.id]
+        )
+        self.env.invalidate_all()
+        with self.assertRaisesRegex(UserError, "sent one of these"):
+            self.write_off(ready)
+
+    def test_not_written_off_by_who_has_sent_its_batch_without_it(self):
+        ready = self.one_more()
+        ready.batch_id.with_user(self.finance)._mpesa_happened("sent")
+        with self.assertRaisesRegex(UserError, "must write it off"):
+            self.write_off(ready)
+
+    def test_not_written_off_by_who_has_prepared_it(self):
+        ready = self.one_more()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET create_uid = %s WHERE id = %s", [self.finance.id, ready.id]
+        )
+        self.env.invalidate_all()
+        with self.assertRaisesRegex(UserError, "must write it off"):
+            self.write_off(ready)
+
+    def test_not_by_somebody_of_another_company(self):
+        ready = self.one_more()
+        elsewhere = user_elsewhere(self.env, const.FINANCE)
+        for payments, outcome in ((self.doubt, "not_paid"), (ready, "write_off")):
+            with self.assertRaisesRegex(AccessError, "another company's"):
+                self.settle(user=elsewhere, payments=payments, outcome=outcome, reason="I know")
+        self.assert_states(paid=2, doubt=1, ready=1)
+        # With both, while they work in the other one, too.
+        elsewhere.company_ids |= self.program.company_id
+        working = self.env["g2p.payment.mpesa.settle.wizard"].with_user(elsewhere)
+        for companies, state in ((elsewhere.company_id, "doubt"), (elsewhere.company_ids, "refused")):
+            wizard = working.with_context(
+                active_model="g2p.payment", active_ids=self.doubt.ids, allowed_company_ids=companies.ids
+            ).create({"outcome": "not_paid", "reason": "Not on the statement"})
+            if state == "doubt":
+                with self.assertRaisesRegex(AccessError, "another company's"):
+                    wizard.action_settle()
+            else:
+                wizard.action_settle()
+            self.env.invalidate_all()
+            self.assertEqual(self.doubt.mpesa_state, state)
 
 
 class TestHands(ProgramCase):

@@ -8,6 +8,7 @@ from odoo.exceptions import AccessError, UserError, ValidationError
 from ..gateway.masking import mask_payee
 from ..models import const, statement_match
 from ..models.own_cursor import durably
+from ..models.payment import check_access
 
 # What shows that a payment was paid: the receipt (or None), when, and where that is written.
 Evidence = namedtuple("Evidence", "receipt paid_on note")
@@ -88,17 +89,36 @@ class SettleWizard(models.TransientModel):
     def _check_person(self):
         if not self.env.user.has_group(const.FINANCE):
             raise AccessError(_("Payments are settled by people of the finance group."))
+        check_access(self.payment_ids, "write")
+        self.payment_ids._mpesa_check_company()
         payments = self.payment_ids.sudo()
         sent = payments.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment")
-        if self.outcome == "write_off":
-            return
         if self.env.user in payments.mpesa_sender_id | sent.user_id:
             raise UserError(_("You have sent one of these payments yourself. Somebody else must settle it."))
+        if self.outcome == "write_off":
+            self._check_no_part_in(payments)
+            return
         if not all(payment.mpesa_sender_id for payment in payments) and self._may_send():
             raise UserError(
                 _(
                     "Nobody knows who sent one of these payments by the earlier module, and it may have been"
                     " you. Somebody who may not send payments must settle it."
+                )
+            )
+
+    def _check_no_part_in(self, payments):
+        """What was never sent has no sender; but somebody prepared it, or sent its batch without it."""
+        part = [
+            ("batch_id", "in", payments.batch_id.ids),
+            ("kind", "=", "sent"),
+            ("user_id", "=", self.env.uid),
+        ]
+        events = self.env["g2p.payment.mpesa.event"].sudo()
+        if self.env.user in payments.create_uid or events.search_count(part, limit=1):
+            raise UserError(
+                _(
+                    "You have prepared one of these payments, or sent its batch, yourself. Somebody else must"
+                    " write it off."
                 )
             )
 
