@@ -42,7 +42,9 @@ class MpesaAttempt(models.Model):
     http_status = fields.Char("HTTP Status", readonly=True)
     outcome = fields.Selection(const.CONTACT_OUTCOMES, readonly=True)
     reason = fields.Char("Reason Code", readonly=True)
-    words = fields.Char("The Gateway's Words", readonly=True, help="Masked.")
+    words = fields.Char(
+        "Note", readonly=True, help="The gateway's own words, masked, or those of whoever decided."
+    )
     user_id = fields.Many2one("res.users", "By", readonly=True, ondelete="restrict")
     job_uuid = fields.Char("Job", readonly=True)
 

@@ -72,7 +72,7 @@ class Cycle(models.Model):
             _("Currency"),
             _("Outcome"),
             _("Reason"),
-            _("The Gateway's Words"),
+            _("Note"),
             _("Receipt"),
             _("Sent (%s)", zone),
             _("Paid (%s)", zone),

@@ -89,7 +89,9 @@ class Payment(models.Model):
     )
     mpesa_state = fields.Selection(const.STATES, "Outcome", readonly=True, copy=False)
     mpesa_reason = fields.Selection(const.REASONS, "Reason", readonly=True, copy=False)
-    mpesa_words = fields.Char("The Gateway's Words", readonly=True, copy=False)
+    mpesa_words = fields.Char(
+        "Note", readonly=True, copy=False, help="The gateway's own words, or those of whoever settled it."
+    )
     mpesa_reference = fields.Char(
         "Payment Reference", readonly=True, copy=False, help="Fixed when it is first sent, for life."
     )

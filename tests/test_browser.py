@@ -692,6 +692,7 @@ class TestSettle(BrowserCase):
         browser.see(".o_form_view")
         browser.click("button", "Settle")
         browser.see(".modal", "gateway's own records")
+        self.assert_shows_what_is_looked_up(cycle)
         browser.click(".modal .o_field_radio .form-check-label, .modal .o_radio_item label", "Not paid")
         browser.fill("reason", "Not on the statement of today")
         browser.picture("settle")
@@ -699,6 +700,29 @@ class TestSettle(BrowserCase):
         browser.wait("!__find('.modal')", "it is settled")
         browser.picture("settled")
         self.assertEqual(self.lab.states(cycle), {"paid": 3, "refused": 1})
+
+    def assert_shows_what_is_looked_up(self, cycle):
+        """Payee and reference as a whole, in a dialogue of its usual width."""
+        [doubt] = self.admin.call(
+            "g2p.payment",
+            "search_read",
+            [("cycle_id", "=", cycle), ("mpesa_state", "=", "doubt")],
+            ["account_number", "mpesa_reference"],
+        )
+        for name in ("account_number", "mpesa_reference"):
+            cell = f".modal .o_data_row td[name='{name}']"
+            self.browser.see(cell, doubt[name])
+            self.assertLessEqual(self.pixels_hidden(cell), 0, name)
+        self.assertLessEqual(self.pixels_hidden(".modal .o_list_renderer"), 0)
+        wide = self.browser.js("document.querySelector('.modal-dialog').getBoundingClientRect().width")
+        self.assertLessEqual(wide, 980)
+
+    def pixels_hidden(self, selector):
+        """By how much the content of something is wider than what is seen of it."""
+        return self.browser.js(
+            "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)"
+            f"(document.querySelector({selector!r}))"
+        )
 
     def test_what_is_not_the_program_managers(self):
         browser = self.browser

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 
 from odoo import fields
@@ -104,6 +105,19 @@ class TestSettle(ProgramCase):
         self.assertIn("Not on the statement", decision.words)
         self.assertIn("Not on the statement", self.doubt.batch_id.message_ids[:1].body)
         self.assertEqual(len(wizard.attempt_ids), 2)
+
+    def test_the_dialogue_shows_what_is_looked_up(self):
+        view = self.env.ref("g2p_payment_simple_mpesa.view_settle_form")
+        arch = self.env["g2p.payment.mpesa.settle.wizard"].with_user(self.finance).get_view(view.id)["arch"]
+        names = re.findall(r'name="(\w+)"', arch.split('name="attempts"')[0])
+        self.assertTrue({"account_number", "mpesa_reference"} <= set(names), names)
+
+    def test_the_reason_is_a_note_and_not_the_gateways_words(self):
+        self.settle(outcome="not_paid", reason="Not on the statement")
+        self.assertEqual(self.doubt.mpesa_words, "Not on the statement")
+        for model, name in (("g2p.payment", "mpesa_words"), ("g2p.payment.mpesa.attempt", "words")):
+            self.assertEqual(self.env[model].fields_get([name])[name]["string"], "Note")
+        self.assertIn("Note", self.cycle._mpesa_reconciliation_head("UTC"))
 
     def test_evidence_is_required(self):
         for vals in ({"outcome": "paid"}, {"outcome": "paid", "receipt": "TX1"}, {"outcome": "not_paid"}):
