@@ -147,3 +147,6 @@ CLOSED_ENTITLEMENTS = {
 ADMIN = "g2p_registry_base.group_g2p_admin"
 FINANCE = "g2p_programs.g2p_finance_validator"
 PROGRAM_MANAGER = "g2p_programs.g2p_program_manager"
+PROGRAM_VALIDATOR = "g2p_programs.g2p_program_validator"
+# Who sees the payee of a payment as a whole, and not only masked.
+SEE_PAYEES = (ADMIN, PROGRAM_MANAGER, PROGRAM_VALIDATOR, FINANCE)

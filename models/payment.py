@@ -82,7 +82,8 @@ class Payment(models.Model):
     status_datetime = fields.Datetime(copy=False)
     amount_paid = fields.Monetary(copy=False)
     payment_datetime = fields.Datetime(copy=False)
-    account_number = fields.Char(copy=False)
+    # Where money goes, for those who answer for it; others see it masked.
+    account_number = fields.Char(copy=False, groups=",".join(const.SEE_PAYEES))
     batch_id = fields.Many2one(copy=False)
     mpesa_manager_id = fields.Many2one(
         "g2p.program.payment.manager.mpesa", "M-Pesa Manager", readonly=True, copy=False, ondelete="restrict"
@@ -119,8 +120,13 @@ class Payment(models.Model):
     )
 
     mpesa_no_send = fields.Boolean("Not to Be Sent by the User", compute="_compute_mpesa_no_send")
+    mpesa_can_ask = fields.Boolean(compute="_compute_mpesa_can_ask", compute_sudo=True)
     mpesa_payee = fields.Char(
-        "Payee", compute="_compute_mpesa_payee", help="Masked: enough to tell one from another."
+        "Payee",
+        compute="_compute_mpesa_payee",
+        # For those, too, who may not see it as a whole.
+        compute_sudo=True,
+        help="Masked: enough to tell one from another.",
     )
 
     # Not written by hand, whatever the role, once the payment was ever claimed.
@@ -346,6 +352,11 @@ class Payment(models.Model):
             person = payment.sudo().partner_id.name or payment.name
             payment.display_name = f"{person} ({payment.mpesa_payee})" if payment.mpesa_payee else person
         return super(Payment, self - ours)._compute_display_name()
+
+    @api.depends("mpesa_manager_id")
+    def _compute_mpesa_can_ask(self):
+        for payment in self:
+            payment.mpesa_can_ask = bool(payment.mpesa_manager_id.status_endpoint_url)
 
     @api.depends("mpesa_state")
     @api.depends_context("uid")

@@ -8,6 +8,7 @@ from psycopg2.extras import execute_values
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
+from ..gateway.masking import mask_payee
 from . import statement_file, statement_match
 from .statement_file import SAMPLES
 
@@ -408,8 +409,8 @@ class Statement(models.Model):
             "type": "ir.actions.act_window",
             "name": self.name,
             "res_model": "g2p.payment.mpesa.statement.line",
-            "views": [(False, "list")],
-            "view_mode": "list",
+            "views": [(False, "list"), (False, "form")],
+            "view_mode": "list,form",
             "domain": domain,
         }
 
@@ -472,6 +473,7 @@ class StatementLine(models.Model):
     receipt = fields.Char(readonly=True)
     linked = fields.Char("Takes Back", readonly=True)
     payee = fields.Char(readonly=True)
+    payee_masked = fields.Char("Masked Payee", compute="_compute_payee_masked")
     amount = fields.Monetary("Amount There", readonly=True)
     moment = fields.Datetime("When", readonly=True)
     words = fields.Char(readonly=True)
@@ -491,18 +493,10 @@ class StatementLine(models.Model):
     amount_here = fields.Monetary("Amount Here", related="payment_id.amount_issued")
     mpesa_state = fields.Selection(related="payment_id.mpesa_state", string="Outcome Here")
 
-    def action_open_payment(self):
-        """Open the payment that the line is about."""
-        self.ensure_one()
-        if not self.payment_id:
-            raise UserError(_("No payment here belongs to this line."))
-        return {
-            "type": "ir.actions.act_window",
-            "res_model": "g2p.payment",
-            "res_id": self.payment_id.id,
-            "views": [(False, "form")],
-            "view_mode": "form",
-        }
+    @api.depends("payee")
+    def _compute_payee_masked(self):
+        for line in self:
+            line.payee_masked = mask_payee(line.payee) if line.payee else False
 
     def action_settle(self):
         """Settle the payments of these lines as paid, where they are in doubt."""
