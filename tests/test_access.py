@@ -43,6 +43,7 @@ MATRIX = {
     "send": SENDERS,
     "send_one": SENDERS,
     "send_by_anothers_dialogue": set(),
+    "export_held": SENDERS,
     "prepare_again": SENDERS,
     "refresh_status": SENDERS | {"finance validator"},
     "refresh_status_of_batch": SENDERS | {"finance validator"},
@@ -78,7 +79,7 @@ ROWS = {
     "set it up": ["set_gateway_up", "try_connection", "use_for_program", "open_journal_of_gateway"],
     "delete it": ["delete_gateway"],
     "read the password": ["read_password"],
-    "Prepare, Send": ["prepare", "send", "send_one", "prepare_again"],
+    "Prepare, Send": ["prepare", "send", "send_one", "export_held", "prepare_again"],
     "Send by somebody else": ["send_by_anothers_dialogue"],
     "Refresh Status": ["refresh_status", "refresh_status_of_batch"],
     "see payments": ["see_payments", "see_overview"],
@@ -173,6 +174,10 @@ class TestAccess(ProgramCase):
     def send_by_anothers_dialogue(self, env):
         action = self.doubt.batch_id.send_payment()
         env[action["res_model"]].browse(action["res_id"]).action_send()
+
+    def export_held(self, env):
+        action = env["g2p.payment.batch"].browse(self.doubt.batch_id.id).send_payment()
+        env[action["res_model"]].browse(action["res_id"])._held_back()
 
     def prepare_again(self, env):
         env["g2p.payment.batch"].browse(self.doubt.batch_id.id).action_mpesa_prepare_again()
