@@ -160,7 +160,7 @@ class TestWalk(BrowserCase):
             browser.act(self.admin.ref(FORMS[STATEMENT]), self.compared)
             browser.click(".oe_stat_button[name='action_open_lines']", "Lines")
         else:
-            known = ("id", "in", list(self.known_actions()))
+            known = ("id", "in", list(self.actions("admin")))
             [action] = self.admin.call("ir.actions.act_window", "search", [("res_model", "=", model), known])
             browser.act(action)
         browser.see(".o_searchview_dropdown_toggler")
