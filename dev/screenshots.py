@@ -33,7 +33,7 @@ PEOPLE = 60
 NO_ANSWER, SHARES, SHARED = 33, 41, 42
 # Milliseconds of the gateway, slow enough for a picture under way.
 LATENCY = 250
-WIDE, NARROW = (1280, 800), (390, 844)
+WIDE, NARROW, PAGE = (1280, 800), (390, 844), (1280, 1400)
 COLOURS, MOST_BYTES = 128, 120_000
 HEAD = "Receipt No.,Completion Time,Withdrawn,Other Party Info"
 
@@ -270,7 +270,9 @@ class Walk:
         context = urllib.parse.quote(json.dumps({"lang": self.args.lang}))
         browser.visit(f"/report/html/{OURS}.signoff/{self.demo.cycle}?context={context}")
         browser.see("table")
+        browser.size(*PAGE)
         self.keep("sign-off")
+        browser.size(*WIDE)
 
     def count_by_outcome(self):
         self.browser.visit(f"/web#action={self.ref('action_payment_report')}")
