@@ -625,7 +625,7 @@ class TestMode(BrowserCase):
         self.assertEqual(words, mode.upper())
         if width < 767 and not inside:
             self.assertLess(box["width"], 100)
-        bar = browser.js(
+        bar = not inside and browser.js(
             "document.querySelector('.o_form_sheet .progress')?.getBoundingClientRect().toJSON()"
         )
         if bar and bar["top"] < box["bottom"]:
