@@ -111,7 +111,7 @@ class TestWalk(BrowserCase):
             self.browser.visit(
                 f"/web#action={self.admin.ref(FORMS[model])}&id={record}&model={model}&view_type=form"
             )
-            self.browser.see(".modal", "You are not allowed to access")
+            self.browser.see(".modal", f"({model}) records")
             self.browser.picture(f"colleague-{model}")
             self.assertFalse(self.browser.sees(".o_form_view"))
 
