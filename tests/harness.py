@@ -320,6 +320,12 @@ class Lab:
 
     def execute(self, query, params=None):
         """Run a statement on a connection of its own; gives a list of dicts, if it has rows."""
+        while True:
+            # It and a server's statement may wait for each other; then PostgreSQL ends one of them.
+            with contextlib.suppress(psycopg2.errors.DeadlockDetected):
+                return self._execute_once(query, params)
+
+    def _execute_once(self, query, params):
         with (
             contextlib.closing(self.configuration.connect(self.database)) as connection,
             connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cr,
