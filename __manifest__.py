@@ -31,6 +31,10 @@
         "views/payment_batch.xml",
         "views/cycle.xml",
     ],
-    "assets": {"web.assets_backend": ["g2p_payment_simple_mpesa/static/src/**/*"]},
+    "assets": {
+        "web.assets_backend": ["g2p_payment_simple_mpesa/static/src/**/*"],
+        "g2p_payment_simple_mpesa.assets_tours": ["g2p_payment_simple_mpesa/static/tests/tours/**/*"],
+        "web.assets_tests": [("include", "g2p_payment_simple_mpesa.assets_tours")],
+    },
     "uninstall_hook": "uninstall_hook",
 }

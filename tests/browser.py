@@ -44,6 +44,9 @@ KEYS = {
     "ArrowDown": (40, ""),
 }
 MOST_TABS = 60
+TOURS = "g2p_payment_simple_mpesa.assets_tours"
+# What Odoo 17.0 and 19.0 write to the console when a tour is through.
+TOUR_ENDS = ("test successful", "tour succeeded")
 STILL = "* { caret-color: transparent !important; transition: none !important; animation: none !important }"
 
 # In the page: what a person can see and click, by its text or its name.
@@ -79,6 +82,9 @@ class Browser:
     def __init__(self, url, name):
         self.url = url
         self.errors = []
+        # What the page has written to its console, and where a tour waits to be looked at.
+        self._said = []
+        self._looks = []
         # How often somebody has clicked, or typed into a field.
         self.acts = 0
         self._folder = SCREENSHOTS / name
@@ -129,6 +135,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.call("Page.addScriptToEvaluateOnNewDocument", source=FIND)
+        self.call("Runtime.addBinding", name="lookAtPage")
         self.size(1366, 900)
         return self
 
@@ -174,8 +181,11 @@ class Browser:
         if kind == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description") or details["text"])
-        elif kind == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
-            self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
+        elif kind == "Runtime.consoleAPICalled":
+            words = " ".join(str(a.get("value", a.get("description"))) for a in params["args"])
+            (self.errors if params["type"] in ("error", "assert") else self._said).append(words)
+        elif kind == "Runtime.bindingCalled":
+            self._looks.append(params["payload"])
         elif kind == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
@@ -258,6 +268,37 @@ class Browser:
             ".catch((error) => { throw error.cause || error; })"
         )
         self.rest()
+
+    def tour(self, name, given=None, looks=None):
+        """Run a tour of the addon on the page that is open. Each of its looks is kept as a screenshot.
+
+        :param dict given: what it needs to know.
+        :param dict looks: what else is to be done when it stands still for the look of that name.
+        :raise LabError: one of its steps failed, or a look that was asked for did not come.
+        """
+        looks = dict(looks or {})
+        del self._said[:], self._looks[:]
+        self.js(
+            f"window.mpesaTour = {json.dumps(given or {})};"
+            f" odoo.loader.modules.get('@web/core/assets').loadBundle({TOURS!r})"
+            f".then(() => odoo.startTour({name!r}, {{keepWatchBrowser: false}}))"
+        )
+        wait_until(lambda: self._is_through(name, looks), f"{name} is through", 10 * PATIENCE)
+        if looks:
+            raise LabError(f"{name} has no look {', '.join(looks)}")
+
+    def _is_through(self, name, looks):
+        """Whether a tour has come to its end; where it waits for a look, it gets one."""
+        if self.js("document.readyState") and self.errors:
+            self.picture(f"{name}-failed")
+            raise LabError(f"{name}: {self.errors}. The page says: {self.text()[-1500:]}")
+        while self._looks:
+            look = self._looks.pop()
+            self.rest()
+            looks.pop(look, lambda: None)()
+            self.picture(look)
+            self.js("goOnWithTour()")
+        return any(end in self._said for end in TOUR_ENDS)
 
     def visit(self, path):
         """Open an address of the server anew, and wait until the page has nothing to do."""

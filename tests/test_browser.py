@@ -168,34 +168,8 @@ class TestSetUp(BrowserCase):
         browser = self.browser
         self.log_in("manager")
         browser.open(MANAGER, action=self.admin.ref("g2p_payment_simple_mpesa.action_manager"))
-        browser.picture("managers")
-        browser.click(".o_list_button_add, .o-kanban-button-new")
-        browser.see(".o_form_view")
-        self.fill_gateway("wrong")
-        browser.picture("filled-in")
-        for page in ("Payee", "Limits & speed", "Batches"):
-            browser.click(".o_notebook .nav-link", page)
-            browser.picture(page.split()[0].lower())
-        browser.click(".o_notebook .nav-link", "Batches")
-        self.add_tag()
-        browser.click(".o_form_button_save")
-        browser.see(".alert", "Not in use yet")
-        browser.button("action_test_connection")
-        browser.see(".o_notification", "does not accept user name and password")
-        browser.click(".o_notebook .nav-link", "Gateway")
-        browser.picture("wrong-password")
-        browser.fill("password", SECRET)
-        browser.click(".o_form_button_save")
-        browser.button("action_test_connection")
-        browser.see(".o_notification", "the float is")
-        browser.wait("!__find('.o_notification', 'does not accept')", "the old complaint is gone")
-        browser.picture("it-works")
-        browser.button("action_use_for_program")
-        browser.see(".o_notification", "School meals pays by this gateway")
-        browser.wait("!__find('.alert', 'Not in use yet')", "it is in use")
-        browser.click(".o_notebook .nav-link", "History")
-        browser.see(".o_field_widget[name='recent_attempt_ids'] .o_data_row")
-        browser.picture("history")
+        given = {"program": "School meals", "urls": self.gateway.urls, "user": AGENT, "password": SECRET}
+        browser.tour("g2p_mpesa_set_up", given)
         shown = browser.js('document.querySelector(".o_form_view").outerHTML')
         self.assertNotIn(SECRET, shown)
         [wrapper] = self.admin.call(
@@ -428,26 +402,7 @@ class TestSend(BrowserCase):
         self.gateway.fault(phone(6), "500-not-taken")
         self.log_in("manager")
         self.open_cycle(cycle)
-        browser.picture("cycle-before")
-        browser.button("prepare_payment")
-        browser.see(".o_notification", "12 payments are prepared")
-        browser.picture("prepared")
-        browser.button("send_payment")
-        browser.see(".modal", "Test mode")
-        self.assertIn("Payments: 10", browser.text(".modal").replace("\n", " "))
-        self.assertIn("no payee ID", browser.text(".modal"))
-        self.assertEqual(self.gateway.ledger()["count"], 0)
-        browser.picture("dialogue")
-        browser.click(".modal button", "Show")
-        browser.see(".o_list_view .o_data_row")
-        browser.picture("who-cannot-be-paid")
-        self.open_cycle(cycle)
-        browser.button("send_payment")
-        browser.click(".modal button[name='action_send']")
-        browser.see(".o_notification", "sent now")
-        browser.wait("!__find('.modal')", "the dialogue is closed")
-        browser.see(".o_g2p_mpesa_progress", "9 of 12")
-        browser.picture("sent")
+        browser.tour("g2p_mpesa_send", looks={"dialogue": self.assert_nothing_is_sent})
         self.open_batch(cycle)
         browser.see(".alert", "In doubt: 1")
         browser.see(".alert", "Cannot be paid as they are: 2")
@@ -485,6 +440,10 @@ class TestSend(BrowserCase):
         browser.size(1366, 900)
         self.look_at_lists(cycle)
         self.assert_agrees(cycle)
+
+    def assert_nothing_is_sent(self):
+        self.assertIn("Payments: 10", self.browser.text(".modal").replace("\n", " "))
+        self.assertEqual(self.gateway.ledger()["count"], 0)
 
     def assert_the_legend_adds_up(self):
         """Each payment is in one of its parts, and each part has its sum, also on a telephone."""
@@ -653,20 +612,20 @@ class TestProgress(BrowserCase):
             " const label = document.querySelector('.o_g2p_mpesa_progress .fw-bold')?.textContent;"
             " if (label && !__seen_labels.includes(label)) __seen_labels.push(label); }, 100)"
         )
-        browser.button("send_payment")
-        browser.click(".modal button[name='action_send']")
-        browser.see(".o_notification", "on their way")
-        time.sleep(4)
-        browser.picture("under-way")
-        wait_until(lambda: self.lab.states(cycle) == {"paid": 60}, "all are paid")
-        began = time.monotonic()
-        browser.see(".o_g2p_mpesa_progress", "60 of 60")
-        self.assertLess(time.monotonic() - began, 5)
-        browser.picture("through")
+        looks = {
+            "under-way": lambda: time.sleep(4),
+            "all-are-paid": lambda: self.wait_until_paid(cycle),
+            "through": lambda: self.assertLess(time.monotonic() - self.paid_at, 5),
+        }
+        browser.tour("g2p_mpesa_progress", looks=looks)
         labels = browser.js("__seen_labels")
         self.assertGreaterEqual(len(labels), 4, labels)
         self.assertTrue(browser.js("window.__loaded_once"))
         self.assert_agrees(cycle)
+
+    def wait_until_paid(self, cycle):
+        wait_until(lambda: self.lab.states(cycle) == {"paid": 60}, "all are paid")
+        self.paid_at = time.monotonic()
 
 
 class TestSettle(BrowserCase):
@@ -684,21 +643,8 @@ class TestSettle(BrowserCase):
         self.lab.let_hours_pass()
         self.log_in("finance")
         self.open_batch(cycle)
-        browser.picture("batch-of-finance")
-        browser.click(".alert button", "Settle Doubts")
-        browser.see(".o_list_view .o_data_row")
-        browser.picture("doubts")
-        browser.click(".o_data_row .o_data_cell")
-        browser.see(".o_form_view")
-        browser.click("button", "Settle")
-        browser.see(".modal", "gateway's own records")
-        self.assert_shows_what_is_looked_up(cycle)
-        browser.click(".modal .o_field_radio .form-check-label, .modal .o_radio_item label", "Not paid")
-        browser.fill("reason", "Not on the statement of today")
-        browser.picture("settle")
-        browser.click(".modal button[name='action_settle']")
-        browser.wait("!__find('.modal')", "it is settled")
-        browser.picture("settled")
+        looks = {"what-is-settled": lambda: self.assert_shows_what_is_looked_up(cycle)}
+        browser.tour("g2p_mpesa_settle", looks=looks)
         self.assertEqual(self.lab.states(cycle), {"paid": 3, "refused": 1})
 
     def assert_shows_what_is_looked_up(self, cycle):
@@ -732,12 +678,7 @@ class TestSettle(BrowserCase):
         self.server.send(cycle)
         self.log_in("manager")
         self.open_batch(cycle)
-        self.assertFalse(browser.sees(".alert button", "Settle Doubts"))
-        browser.click(".alert button", "Show Doubts")
-        browser.click(".o_data_row .o_data_cell")
-        browser.see(".o_form_view")
-        self.assertFalse(browser.sees("button", "Settle"))
-        browser.picture("no-settle-for-the-sender")
+        browser.tour("g2p_mpesa_not_theirs")
         with self.assertRaises(load_dev("demo_rpc").RpcError):
             self.server.session("manager").create(
                 "g2p.payment.mpesa.settle.wizard", {"outcome": "not_paid", "reason": "x"}
