@@ -18,7 +18,7 @@ DEV = Path(__file__).resolve().parent
 OURS = "g2p.program.payment.manager.mpesa"
 DEFAULT = "g2p.program.payment.manager.default"
 THEIRS = "g2p.program.payment.manager.simple.mpesa"
-PARTS = ("prepare", "send", "workers", "memory", "status", "form", "plans")
+PARTS = ("prepare", "send", "workers", "memory", "status", "form", "statement", "plans")
 # How long one measured run of sending takes at the floor, about.
 SECONDS = 4
 # What a request takes beside the gateway's latency, about, and requests a second that one process makes.
@@ -430,6 +430,24 @@ class Bench:
             runs = [self.worker("dialogue", **ids) for _ in range(max(3, self.args.runs))]
             self._result("dialogue of Send", runs, size=size)
         self.worker("sql", query=tag, params=[BATCH])
+
+    def _statement(self):
+        """Importing a statement of as many lines as the cycle has payments, and comparing it."""
+        self._say("\nA gateway's statement: s")
+        size = max(self.args.sizes)
+        for column in ("reference", "payee"):
+            cycle = self._cycle(size)
+            self.worker("prepare", cycle=cycle, model=OURS, manager=self.ids["manager"])
+            fresh = Process(DEV / "bench_worker.py", self.database, self.rc)
+            answer = fresh("statement", program=self.ids["program"], cycle=cycle, column=column)
+            fresh.close()
+            for step, figures in answer["steps"].items():
+                self.results.append({"what": f"statement, {step}", "by": column, "runs": [figures]})
+                self._say(
+                    f"  {size} lines by {column:10} {step:14} {figures['seconds']:7.1f}"
+                    f"   [{figures['memory'] / 1e6:.0f} MB]"
+                )
+            self._say(f"  {answer['results']}")
 
     def _plans(self):
         """What PostgreSQL makes of the queries that matter, on this database."""

@@ -22,6 +22,7 @@ from odoo.tools import config  # noqa: E402
 
 ADMIN = 2
 OURS = "g2p.program.payment.manager.mpesa"
+STATEMENT = "g2p.payment.mpesa.statement"
 
 
 class Measure:
@@ -271,6 +272,86 @@ class Worker:
             with Measure() as measure:
                 env["g2p.payment.mpesa.send.wizard"]._open(manager, batches)
             return measure.figures(1)
+
+    def do_statement(self, program, cycle, column):
+        """A statement with a line for each payment of a cycle, imported by a form, a click and its jobs.
+
+        :param str column: which of the columns it has beside amount and time: ``reference`` or ``payee``.
+        :return: figures of each step.
+        """
+        with self.env() as env:
+            _pretend_paid(env, cycle)
+            content, number = _statement(env, cycle, column)
+            env.user.write({"group_ids" if "group_ids" in env.user else "groups_id": [_finance(env)]})
+        with self.env() as env, Measure() as upload:
+            statement = _upload(env, program, content).id
+            env.cr.commit()
+        steps = {"upload": upload.figures(number)}
+        for what in ("compare", "compare_again"):
+            with self.env() as env, Measure() as click:
+                getattr(env[STATEMENT].browse(statement), f"action_{what}")()
+                env.cr.commit()
+            steps[what] = click.figures(number)
+            if what == "compare":
+                steps["longest job"] = max(self._read_by_jobs(statement), key=lambda job: job["seconds"])
+        with self.env() as env:
+            summary = env[STATEMENT].browse(statement).summary_ids
+            return {"steps": steps, "results": {row.result: row.count for row in summary}}
+
+    def _read_by_jobs(self, statement):
+        jobs = []
+        while True:
+            with self.env() as env, Measure() as job:
+                own = env[STATEMENT].browse(statement)
+                if own.state != "reading":
+                    return jobs
+                own._read_job(own.line_count)
+                env.cr.commit()
+            jobs.append(job.figures(1))
+
+
+def _pretend_paid(env, cycle):
+    """Sending is measured elsewhere: one in a thousand is in doubt, the others are paid."""
+    env.cr.execute(
+        "UPDATE g2p_payment SET mpesa_reference = gen_random_uuid()::text, amount_paid = amount_issued,"
+        " mpesa_state = CASE WHEN id %% 1000 = 0 THEN 'doubt' ELSE 'paid' END, state = 'sent',"
+        " status = CASE WHEN id %% 1000 = 0 THEN NULL ELSE 'paid' END,"
+        " mpesa_sent_at = date_trunc('second', now() AT TIME ZONE 'UTC') - interval '5 hours'"
+        " + id %% 10000 * interval '1 second' WHERE cycle_id = %s",
+        [cycle],
+    )
+    env.cr.execute("ANALYZE g2p_payment")
+    env.invalidate_all()
+
+
+def _statement(env, cycle, column):
+    """The file, and the number of its lines."""
+    env.cr.execute(
+        "SELECT concat_ws(',', 'TX' || id, mpesa_sent_at + interval '30 seconds', 'Completed',"
+        f" amount_issued, {'mpesa_reference' if column == 'reference' else 'account_number'})"
+        " FROM g2p_payment WHERE cycle_id = %s ORDER BY id",
+        [cycle],
+    )
+    lines = [row[0] for row in env.cr.fetchall()]
+    head = f"Receipt No.,Completion Time,Transaction Status,Amount,{column.capitalize()}"
+    return "\n".join([head, *lines]).encode(), len(lines)
+
+
+def _finance(env):
+    return (4, env.ref("g2p_programs.g2p_finance_validator").id)
+
+
+def _upload(env, program, content):
+    import base64
+
+    from odoo.tests import Form
+
+    with Form(env[STATEMENT].with_context(tz="UTC")) as form:
+        form.program_id = env["g2p.program"].browse(program)
+        form.name = "statement"
+        form.file = base64.b64encode(content)
+        form.zone = "UTC"
+    return form.record
 
 
 def _specification(env, model, arch):
