@@ -28,13 +28,13 @@ BY_KEY = """
 """
 
 
+# Lines that are evidence enough to settle a doubt; a masked payee is not.
+SHOWN_AS_PAID = [("result", "=", "doubt"), ("matched_by", "in", ("reference", "receipt", "payee"))]
+
+
 def to_settle(statement):
-    """The domain of lines that are evidence enough to settle a doubt; a masked payee is not."""
-    return [
-        ("statement_id", "=", statement.id),
-        ("result", "=", "doubt"),
-        ("matched_by", "in", ("reference", "receipt", "payee")),
-    ]
+    """The domain of a statement's lines by which doubts can be settled."""
+    return [("statement_id", "=", statement.id), *SHOWN_AS_PAID]
 
 
 def match(statement):
@@ -212,6 +212,14 @@ EVIDENCE = """
          GROUP BY a.payment_id, a.kind, a.mark
     )
 """
+# Of a line l that shows its payment p once: what follows from how that stands here.
+AS_IT_STANDS = """CASE
+            WHEN round(l.amount::numeric, 2) <> round(CASE
+                WHEN p.mpesa_state = 'paid' THEN p.amount_paid ELSE p.amount_issued END, 2) THEN 'differs'
+            WHEN p.mpesa_state = 'paid' THEN 'agreed'
+            WHEN p.mpesa_state = 'doubt' THEN 'doubt'
+            WHEN p.mpesa_state IN ('sending', 'accepted') THEN 'under_way'
+            ELSE 'not_here' END"""
 JUDGE = f"""
     {EVIDENCE},
     paid AS (
@@ -227,12 +235,7 @@ JUDGE = f"""
             WHEN p.id IS NULL THEN 'only_there'
             WHEN paid.times > 1 THEN 'twice'
             WHEN paid.back > 0 THEN 'returned'
-            WHEN round(l.amount::numeric, 2) <> round(CASE
-                WHEN p.mpesa_state = 'paid' THEN p.amount_paid ELSE p.amount_issued END, 2) THEN 'differs'
-            WHEN p.mpesa_state = 'paid' THEN 'agreed'
-            WHEN p.mpesa_state = 'doubt' THEN 'doubt'
-            WHEN p.mpesa_state IN ('sending', 'accepted') THEN 'under_way'
-            ELSE 'not_here' END AS result
+            ELSE {AS_IT_STANDS} END AS result
           FROM g2p_payment_mpesa_statement_line l
           LEFT JOIN g2p_payment p ON p.id = l.payment_id
           LEFT JOIN paid ON paid.entitlement_id = p.entitlement_id
@@ -267,6 +270,36 @@ ONLY_HERE = """
             WHERE l.payment_id = p.id AND l.kind IN ('payment', 'money_in'))
      ORDER BY p.id
 """
+# Each payment of a cycle once, by the worst that compared statements say of it, as it stands now; a line
+# that shows it counts for more than a file that does not.
+OF_CYCLE = f"""
+    SELECT said.result, count(*), sum(p.amount_issued)
+      FROM g2p_payment p LEFT JOIN LATERAL (
+           SELECT CASE
+                  WHEN l.result IN ('agreed', 'differs', 'doubt', 'under_way', 'not_here') THEN {AS_IT_STANDS}
+                  WHEN l.result = 'doubt_only_here' AND p.mpesa_state = 'paid' THEN 'only_here'
+                  ELSE l.result END AS result
+             FROM g2p_payment_mpesa_statement_line l
+            WHERE l.payment_id = p.id AND l.result IS NOT NULL AND l.result <> 'repeated'
+              AND (l.kind <> 'ours' OR p.mpesa_state IN ('paid', 'doubt'))
+            ORDER BY l.kind = 'ours', array_position(%(results)s::varchar[], l.result), l.id LIMIT 1
+           ) said ON true
+     WHERE p.cycle_id = %(cycle)s
+       AND (said.result IS NOT NULL OR p.mpesa_state IN ('paid', 'doubt', 'accepted', 'sending'))
+     GROUP BY said.result
+"""
+
+
+def of_cycle(cycle, results):
+    """What compared statements say of a cycle's payments, each of them counted once.
+
+    :param list results: the codes of results, those first that matter most.
+    :return: a dict from each result that occurs to a number and an amount; None is of payments that were
+        paid, or may have been, and that no statement shows or misses.
+    """
+    cycle.env.flush_all()
+    cycle.env.cr.execute(OF_CYCLE, {"cycle": cycle.id, "results": results})
+    return {result: (count, amount) for result, count, amount in cycle.env.cr.fetchall()}
 
 
 def judge(statement):

@@ -437,6 +437,60 @@ class TestSettleByStatement(StatementCase):
         self.settle(statement)
         self.assertEqual([self.rows[number].mpesa_state for number in self.DOUBTS], ["doubt", "paid"])
 
+    def test_what_a_statement_shows_as_paid_is_not_settled_as_not_paid(self):
+        """It would be prepared again, and paid twice."""
+        statement = self.compare(self.line(4))
+        with self.assertRaisesRegex(UserError, "The statement statement shows that this was paid"):
+            self.by_hand(4, outcome="not_paid", reason="I did not see it")
+        self.assertEqual(self.rows[4].mpesa_state, "doubt")
+        self.by_hand(5, outcome="not_paid", reason="It is not there")
+        self.assertEqual(self.rows[5].mpesa_state, "refused")
+        self.assertEqual(statement.doubt_count, 1)
+
+    def test_what_is_settled_by_hand_is_seen_in_the_statement(self):
+        statement = self.compare(self.line(4))
+        paid_on = self.rows[4].mpesa_sent_at + timedelta(minutes=1)
+        self.by_hand(4, outcome="paid", receipt="TX4", paid_on=paid_on)
+        self.assertEqual((statement.doubt_count, statement.agreed_count), (0, 1))
+
+    def by_hand(self, number, **vals):
+        settle = self.env["g2p.payment.mpesa.settle.wizard"].with_user(self.finance)
+        settle = settle.with_context(active_model="g2p.payment", active_ids=self.rows[number].ids)
+        settle.create(vals).action_settle()
+        self.env.invalidate_all()
+
+    def signoff(self):
+        """What the sign-off says of the statements: from a result to number and amount."""
+        self.env.flush_all()
+        signoff = self.env["report.g2p_payment_simple_mpesa.signoff"].with_user(self.finance)
+        return {word: rest for word, *rest in signoff._statement(self.cycle)}
+
+    def test_the_sign_off_says_of_each_payment_what_statements_say(self):
+        self.assertEqual(self.signoff(), {})
+        self.compare(self.line(0), self.line(1), self.line(1, receipt="TX99", minutes=5), self.line(4))
+        found = {
+            "Agreed": [1, 100],
+            "Paid twice": [1, 100],
+            "Paid there, in doubt here": [1, 100],
+            "In no statement": [3, 300],
+        }
+        self.assertEqual(self.signoff(), found)
+        # Another file, of another day, that shows the rest.
+        self.compare(self.line(2, amount="90.00", reference=self.rows[2].mpesa_reference))
+        found |= {"Amount differs": [1, 100], "In no statement": [2, 200]}
+        self.assertEqual(self.signoff(), found)
+
+    def test_the_sign_off_knows_what_has_become_of_a_payment_since(self):
+        self.compare(self.line(4))
+        self.assertEqual(self.signoff()["Paid there, in doubt here"], [1, 100])
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'paid', amount_paid = amount_issued WHERE id = %s",
+            [self.rows[4].id],
+        )
+        self.assertEqual(self.signoff(), {"Agreed": [1, 100], "In no statement": [5, 500]})
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_state = 'refused' WHERE id = %s", [self.rows[4].id])
+        self.assertEqual(self.signoff()["Paid there, not paid here"], [1, 100])
+
 
 class TestLongStatement(StatementCase):
     """More than a request can take is read by jobs, one after the other."""

@@ -150,6 +150,7 @@ class SettleWizard(models.TransientModel):
             self._check_receipts()
         if self.outcome == "not_paid":
             self._check_patience()
+            self._check_no_statement()
         if self.outcome == "paid" and len(self.payment_ids) > 1:
             raise ValidationError(_("A receipt is for one payment: settle paid ones one by one."))
         if self.outcome != "paid" and not self.reason:
@@ -196,12 +197,36 @@ class SettleWizard(models.TransientModel):
                 _("Wait until %s minutes after it was sent: the gateway may still carry it out.", const.GRACE)
             )
 
+    def _check_no_statement(self):
+        """What a statement shows as paid is not to be prepared again."""
+        lines = self.env["g2p.payment.mpesa.statement.line"].sudo()
+        shown = lines.search(
+            [("payment_id", "in", self.payment_ids.ids), *statement_match.SHOWN_AS_PAID], limit=1
+        )
+        if shown:
+            raise UserError(
+                _(
+                    "The statement %(statement)s shows that this was paid: %(payment)s. Settle it as paid, by"
+                    " the statement.",
+                    statement=shown.statement_id.name,
+                    payment=shown.payment_id.display_name,
+                )
+            )
+
+    def _statements(self, own, payments):
+        """The statements of which the results follow from how these payments stand."""
+        lines = own["g2p.payment.mpesa.statement.line"].search(
+            [("payment_id", "in", payments.ids), ("result", "in", ("doubt", "doubt_only_here"))]
+        )
+        return lines.statement_id
+
     def _settle(self, own):
         payments = own["g2p.payment"].browse(self.payment_ids.ids)
         journal = own["g2p.payment.mpesa.attempt"]
         # Written already, and only the connection was lost.
         if journal.search_count([("key", "=", f"{self.key}-{payments[:1].id}")], limit=1):
             return
+        statements = self._statements(own, payments)
         sources, target = {
             "paid": ([const.DOUBT], const.PAID),
             "not_paid": ([const.DOUBT], const.REFUSED),
@@ -216,7 +241,7 @@ class SettleWizard(models.TransientModel):
         self._tell(payments)
         counts = Counter(payment.batch_id.id for payment in payments)
         payments.batch_id._mpesa_happened(self.outcome, numbers=counts)
-        for statement in own["g2p.payment.mpesa.statement"].browse(self.line_ids.statement_id.ids):
+        for statement in statements:
             statement_match.judge(statement)
 
     def _rows(self, payments):
