@@ -62,11 +62,13 @@ class Claims:
     payment_ids: list | None
     lease_seconds: float
     gateway: str = field(init=False)
+    mode: str = field(init=False)
 
     def __post_init__(self):
         self.env = self.manager.env
         # Read now: the caller's cursor may be lost while money is on its way.
         self.gateway = self.manager._mpesa_gateway()
+        self.mode = self.manager.mode
         self._manager_id = self.manager.id
         self._own = OwnCursor(self.env)
         self._planned = deque()
@@ -269,6 +271,7 @@ class Claims:
             new_claim={
                 "token": token,
                 "gateway": self.gateway,
+                "mode": self.mode,
                 "user_id": self.env.uid,
                 "lease_seconds": self.lease_seconds,
             },

@@ -16,6 +16,12 @@ STATES = [
     (DOUBT, "In doubt"),
 ]
 
+# Whether a gateway is for trying out, or moves real money.
+TEST, LIVE = "test", "live"
+MODES = [(TEST, "Test"), (LIVE, "Live")]
+# Why a batch stops whose payments were sent for in the other mode.
+MODE_CHANGED = "mode_changed"
+
 # Where a payment may come from, for each state that it may go to.
 SOURCES = {
     READY: {SENDING},
@@ -66,6 +72,7 @@ REASONS = [
     ("tls", "The gateway's certificate cannot be trusted"),
     ("unreachable", "The gateway cannot be reached"),
     ("circuit", "The gateway gave no clear answer several times in a row"),
+    (MODE_CHANGED, "The gateway's mode was changed after Send was clicked"),
     # Not known.
     ("no_answer", "The request went out, and no whole answer came back"),
     ("not_understood", "The gateway's answer is not understood"),

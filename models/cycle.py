@@ -44,6 +44,20 @@ class Cycle(models.Model):
         )
         self.invalidate_recordset()
 
+    def _mpesa_not_prepared(self):
+        """Number and amount of the approved entitlements of these cycles for which no payment was ever made.
+
+        They were approved after the others were prepared, or no batch tag takes them.
+        """
+        self.env.flush_all()
+        self.env.cr.execute(
+            "SELECT count(*), coalesce(sum(initial_amount), 0) FROM g2p_entitlement e"
+            " WHERE cycle_id = ANY(%s) AND state = 'approved'"
+            " AND NOT EXISTS (SELECT FROM g2p_payment p WHERE p.entitlement_id = e.id)",
+            [self.ids],
+        )
+        return self.env.cr.fetchone()
+
     def _mpesa_reconciliation(self):
         """The cycle's :class:`Reconciliation`, noted in the cycle's chatter.
 
@@ -78,6 +92,7 @@ class Cycle(models.Model):
             _("Paid (%s)", zone),
             _("Amount Paid"),
             _("Transfer Fee of the Entitlement"),
+            _("Mode"),
         ]
 
     def _mpesa_file_name(self, ending):

@@ -61,6 +61,7 @@ class MpesaSend(models.AbstractModel):
             return notification("warning", _("There are no payment batches to send."))
         on_their_way = self._on_their_way()
         ready = self._ready_counts(batches)
+        self._want_again(batches.filtered(lambda batch: batch.id in ready and batch.id in on_their_way))
         if ready and on_their_way.issuperset(ready):
             return notification("info", _("These payments are being sent already."))
         if sum(ready.values()) > MOST_IN_REQUEST:
@@ -111,6 +112,9 @@ class MpesaSend(models.AbstractModel):
         :return: what was done, as the job's result.
         """
         self._require_sender(batch)
+        if self._is_in_another_mode(batch):
+            durably(self.env, lambda own: self._stop_for_mode(batch.with_env(own)))
+            return const.MODE_CHANGED
         # Read now: after it the job's own cursor may be lost.
         cycle_ids = batch.cycle_id.ids
         limit = config["limit_time_real"]
@@ -170,7 +174,7 @@ class MpesaSend(models.AbstractModel):
         waiting = batches.filtered(lambda batch: batch.id in ready and batch.id not in on_their_way)
         if not waiting:
             return notification("info", _("These payments are being sent already."))
-        waiting._mpesa_want(self.env.user)
+        waiting._mpesa_want(self.env.user, self.mode)
         waiting.cycle_id._mpesa_lock(_("Payments are being sent."))
         for batch in waiting[:MOST_QUEUED]:
             self._queue_batch(batch, ready[batch.id])
@@ -181,6 +185,23 @@ class MpesaSend(models.AbstractModel):
         return notification(
             "success", _("%s payments are on their way, in the background.", sum(ready.values()))
         )
+
+    def _want_again(self, batches):
+        """Have the jobs that are there still, of a click in another mode, go on for this one."""
+        others = batches.filtered(self._is_in_another_mode)
+        # Such a job may be writing to them.
+        if others:
+            durably(self.env, lambda own: others.with_env(own)._mpesa_want(self.env.user, self.mode))
+
+    def _is_in_another_mode(self, batch):
+        """Whether Send was clicked for it in the other mode: what is for trying out never goes out live."""
+        return batch.mpesa_wanted_mode not in (False, self.mode)
+
+    def _stop_for_mode(self, batches):
+        """Leave the rest of these to somebody who clicks Send in the mode of now. In this transaction."""
+        batches._mpesa_note_stop(const.MODE_CHANGED, "")
+        batches._mpesa_want_no_more(stopped=True)
+        batches.cycle_id._mpesa_unlock()
 
     def _send_the_rest_by_jobs(self, batches):
         self._send_by_jobs(batches, self._ready_counts(batches))
@@ -232,7 +253,9 @@ class MpesaSend(models.AbstractModel):
         waiting = wanted.filtered(lambda batch: batch.id in ready and batch.id not in on_their_way)
         for batch in waiting[:MOST_QUEUED]:
             sender = batch.mpesa_wanted_by_id
-            if self._may_still_send(batch, sender):
+            if self._is_in_another_mode(batch):
+                self._stop_for_mode(batch)
+            elif self._may_still_send(batch, sender):
                 self.with_user(sender)._queue_batch(batch, ready[batch.id])
                 batch.cycle_id._mpesa_lock(_("Payments are being sent."))
             else:

@@ -38,9 +38,7 @@ class MpesaOverview(models.AbstractModel):
     mpesa_currency_id = fields.Many2one(
         "res.currency", "Currency of the Payments", compute="_compute_mpesa_manager", compute_sudo=True
     )
-    mpesa_mode = fields.Selection(
-        [("test", "Test"), ("live", "Live")], "Mode", compute="_compute_mpesa_manager", compute_sudo=True
-    )
+    mpesa_mode = fields.Selection(const.MODES, "Mode", compute="_compute_mpesa_manager", compute_sudo=True)
     mpesa_gateway_name = fields.Char("Gateway", compute="_compute_mpesa_manager", compute_sudo=True)
     mpesa_can_ask = fields.Boolean(compute="_compute_mpesa_manager", compute_sudo=True)
     mpesa_no_send = fields.Boolean("Not to Be Sent by the User", compute="_compute_mpesa_no_send")
@@ -48,6 +46,7 @@ class MpesaOverview(models.AbstractModel):
     mpesa_under_way_amount = fields.Float("Amount on Its Way", compute="_compute_mpesa_amounts")
     mpesa_progress = fields.Json("Progress", compute="_compute_mpesa_progress")
     mpesa_held_count = fields.Integer("Cannot Be Paid", compute="_compute_mpesa_to_do")
+    mpesa_other_mode_count = fields.Integer("Sent in Another Mode", compute="_compute_mpesa_to_do")
     mpesa_again_count = fields.Integer("Refused, and May Be Paid Now", compute="_compute_mpesa_to_do")
     mpesa_correct_count = fields.Integer("Refused, to Be Corrected First", compute="_compute_mpesa_to_do")
 
@@ -142,9 +141,19 @@ class MpesaOverview(models.AbstractModel):
             batches = record._mpesa_batches()
             domain = [("batch_id", "in", batches.ids), *SHOWN["held"]]
             record.mpesa_held_count = self.env["g2p.payment"].search_count(domain) if batches else 0
+            sent = record._mpesa_sent_otherwise()
+            record.mpesa_other_mode_count = self.env["g2p.payment"].search_count(sent) if sent else 0
             refused = batches._mpesa_refused_for_now() if record.stats_failed_transactions else {}
             record.mpesa_again_count = len(refused.get(const.AGAIN, ()))
             record.mpesa_correct_count = len(refused.get(const.CORRECT, ()))
+
+    def _mpesa_sent_otherwise(self):
+        """The domain of payments that were sent in another mode than the gateway is in now; None of none."""
+        batches, other = self._mpesa_batches(), {const.TEST: const.LIVE, const.LIVE: const.TEST}
+        if not batches or not self.mpesa_mode:
+            return None
+        mode = ("mpesa_mode", "=", other[self.mpesa_mode])
+        return [("batch_id", "in", batches.ids), ("mpesa_state", "!=", const.READY), mode]
 
     # What the buttons do
 
@@ -159,9 +168,13 @@ class MpesaOverview(models.AbstractModel):
             "refused": _("Refused"),
             "ready": _("Ready"),
             "held": _("Cannot Be Paid"),
+            "other_mode": _("Sent in Another Mode"),
             "all": _("Payments"),
         }
         batches = self._mpesa_batches()
+        if shown == "other_mode":
+            sent = self._mpesa_sent_otherwise() or [("id", "=", False)]
+            return batches._mpesa_payments_action(labels[shown], sent)
         if shown in (const.AGAIN, const.CORRECT):
             domain = [("id", "in", batches._mpesa_refused_for_now()[shown].ids)]
             return batches._mpesa_payments_action(labels["refused"], domain)

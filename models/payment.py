@@ -109,6 +109,9 @@ class Payment(models.Model):
         groups="base.group_no_one",
         help="Where it was sent, as a digest.",
     )
+    mpesa_mode = fields.Selection(
+        const.MODES, "Mode", readonly=True, copy=False, help="The gateway's mode when it was first sent."
+    )
     mpesa_next_check = fields.Datetime("Next Status Query", readonly=True, copy=False)
     mpesa_checks = fields.Integer("Status Queries", readonly=True, copy=False)
     mpesa_attempt_ids = fields.One2many("g2p.payment.mpesa.attempt", "payment_id", "Attempts", readonly=True)
@@ -215,8 +218,8 @@ class Payment(models.Model):
         :param sources: the states that the caller expects them in.
         :param str target: the state that they go to.
         :param rows: dicts of ``id`` and the same of ``MOVE_COLUMNS`` and ``MOVE_GUARDS`` each.
-        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id", "gateway"}``. What somebody
-            holds at the moment is not waited for.
+        :param new_claim: for ``sending``: ``{"token", "lease_seconds", "user_id", "gateway", "mode"}``. What
+            somebody holds at the moment is not waited for.
         :param bool confirmed: for ``paid``: the gateway says that it was carried out, not only taken.
         :return: the set of ids that were moved; the others are in none of ``sources``, or not the claim's.
         :raise TransitionError: no arrow leads from one of ``sources`` to ``target``.
@@ -294,6 +297,8 @@ class Payment(models.Model):
             assignments += [
                 "mpesa_claim = %s",
                 "mpesa_gateway = %s",
+                # It says whether real money was meant, and a doubt is sent again for what it was sent for.
+                "mpesa_mode = CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_mode ELSE %s END",
                 # Who sent a doubt the first time stays its sender.
                 "mpesa_sender_id = CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_sender_id ELSE %s END",
                 f"mpesa_sent_at = {NOW}",
@@ -301,7 +306,9 @@ class Payment(models.Model):
                 f" CASE WHEN p.mpesa_state = 'doubt' THEN p.mpesa_first_sent_at ELSE {NOW} END",
                 f"mpesa_lease_until = {NOW} + %s * interval '1 second'",
             ]
-            parameters += [new_claim[name] for name in ("token", "gateway", "user_id", "lease_seconds")]
+            parameters += [
+                new_claim[name] for name in ("token", "gateway", "mode", "user_id", "lease_seconds")
+            ]
         return assignments, parameters
 
     @api.model

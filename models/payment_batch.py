@@ -53,6 +53,14 @@ class PaymentBatch(models.Model):
         help="Whoever clicked Send; empty once there is nothing left to send, or something must be mended.",
     )
 
+    mpesa_wanted_mode = fields.Selection(
+        const.MODES,
+        "Mode When Sent For",
+        readonly=True,
+        copy=False,
+        help="The gateway's mode when somebody clicked Send; in another one, what is left does not go out.",
+    )
+
     # They follow from the payments.
     FIXED = {"batch_has_started", "batch_has_completed"}
 
@@ -115,12 +123,16 @@ class PaymentBatch(models.Model):
             stopped._mpesa_happened("stopped", reason=reason)
             stopped[0]._mpesa_call_finance(stopped, reason, words)
 
-    def _mpesa_want(self, user):
-        """Remember for whom the batch is being sent, so that a job that fails is made good."""
+    def _mpesa_want(self, user, mode):
+        """Remember for whom the batch is being sent, so that a job that fails is made good.
+
+        :param str mode: that of the gateway, as the user has seen it.
+        """
         self.env.cr.execute(
-            "UPDATE g2p_payment_batch SET mpesa_wanted_by_id = %s WHERE id = ANY(%s)", [user.id, self.ids]
+            "UPDATE g2p_payment_batch SET mpesa_wanted_by_id = %s, mpesa_wanted_mode = %s WHERE id = ANY(%s)",
+            [user.id, mode, self.ids],
         )
-        self.invalidate_recordset(["mpesa_wanted_by_id"])
+        self.invalidate_recordset(["mpesa_wanted_by_id", "mpesa_wanted_mode"])
 
     def _mpesa_want_no_more(self, stopped):
         """Nobody waits for these any more: nothing is left that can go out, or a person must act first."""

@@ -39,9 +39,9 @@ class MpesaPaymentManager(models.Model):
     name = fields.Char(help="What you call this gateway, e.g. M-Pesa Kenya, cash transfers.")
     program_id = fields.Many2one(help="The program that pays through this gateway, e.g. Cash transfers.")
     mode = fields.Selection(
-        [("test", "Test"), ("live", "Live")],
+        const.MODES,
         required=True,
-        default="test",
+        default=const.TEST,
         tracking=True,
         copy=False,
         help="Test: the addresses are those of a sandbox, e.g. https://sandbox.example.org, where no money"

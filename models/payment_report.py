@@ -26,6 +26,7 @@ class MpesaPaymentReport(models.Model):
     sender_id = fields.Many2one("res.users", "Sent By", readonly=True)
     outcome = fields.Selection(const.STATES, readonly=True)
     reason = fields.Selection(const.REASONS, readonly=True)
+    mode = fields.Selection(const.MODES, readonly=True)
     prepared_on = fields.Datetime("Prepared", readonly=True)
     sent_on = fields.Datetime("Sent", readonly=True)
     paid_on = fields.Datetime("Paid", readonly=True)
@@ -48,6 +49,7 @@ class MpesaPaymentReport(models.Model):
             "mpesa_sender_id",
             "mpesa_state",
             "mpesa_reason",
+            "mpesa_mode",
             "mpesa_sent_at",
         ],
         "g2p.cycle": ["program_id"],
@@ -65,6 +67,7 @@ class MpesaPaymentReport(models.Model):
                    p.mpesa_manager_id AS manager_id, e.partner_id, g.company_id,
                    coalesce(j.currency_id, o.currency_id) AS currency_id, p.mpesa_sender_id AS sender_id,
                    p.mpesa_state AS outcome, p.mpesa_reason AS reason,
+                   CASE WHEN p.mpesa_state <> 'ready' THEN p.mpesa_mode END AS mode,
                    p.create_date AS prepared_on, p.mpesa_sent_at AS sent_on,
                    CASE WHEN p.mpesa_state = 'paid' THEN p.payment_datetime END AS paid_on,
                    p.amount_issued AS amount, p.amount_paid, p.payment_fee AS fee

@@ -26,7 +26,8 @@ RECONCILIATION = """
            p.amount_issued AS amount, k.name AS currency, p.mpesa_state AS outcome,
            p.mpesa_reason AS reason, p.mpesa_words AS words, p.mpesa_receipt AS receipt,
            p.mpesa_sent_at AS sent, CASE WHEN p.mpesa_state = 'paid' THEN p.payment_datetime END AS paid,
-           CASE WHEN p.mpesa_state = 'paid' THEN p.amount_paid END AS amount_paid, p.payment_fee AS fee
+           CASE WHEN p.mpesa_state = 'paid' THEN p.amount_paid END AS amount_paid, p.payment_fee AS fee,
+           CASE WHEN p.mpesa_state <> 'ready' THEN p.mpesa_mode END AS mode
       FROM g2p_payment p
       LEFT JOIN g2p_payment_batch b ON b.id = p.batch_id
       LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
@@ -66,6 +67,7 @@ class Export:
         self.registry = env.registry
         payment = env["g2p.payment"]
         self.outcomes = dict(payment._fields["mpesa_state"]._description_selection(env))
+        self.modes = dict(payment._fields["mpesa_mode"]._description_selection(env))
         self.reasons = dict(payment._fields["mpesa_reason"]._description_selection(env))
         self.currency = program._mpesa_currency().name
         self.head = head
@@ -164,6 +166,7 @@ class Reconciliation(Export):
             self._local(row["paid"]),
             _number(row["amount_paid"]),
             _number(row["fee"]),
+            self.modes.get(row["mode"]),
         ]
 
     def _local(self, moment):

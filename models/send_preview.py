@@ -28,7 +28,7 @@ class Preview:
     :param Totals sendable: those that Send takes.
     :param dict held: from the reason that keeps payments back to their totals.
     :param dict states: from each other state to the totals of the payments in it.
-    :param list repeated: payees that occur more than once, and one of their payments is sendable.
+    :param list repeated: payees of sendable payments that occur more than once in the cycle.
     """
 
     sendable: Totals = field(default_factory=Totals)
@@ -131,13 +131,17 @@ def count(env, which):
 
 
 def repeated_payees(env, which):
-    """Payees to whom several payments of these batches go, one of which is still to be sent."""
+    """Payees of payments that are to be sent, to whom several payments of the cycle go.
+
+    Also in its other batches: who sends one after the other is to see it, too.
+    """
     env.cr.execute(
-        "SELECT account_number FROM g2p_payment p"
-        f" WHERE {OURS} AND mpesa_state <> 'refused'"
-        " AND account_number IS NOT NULL GROUP BY account_number"
-        " HAVING count(*) > 1"
-        " AND bool_or(mpesa_state = 'ready' AND NOT coalesce(mpesa_reason, '') = ANY(%s))",
-        [*which, list(const.HELD)],
+        "SELECT p.account_number FROM g2p_payment p"
+        " WHERE p.cycle_id IN (SELECT cycle_id FROM g2p_payment_batch WHERE id = ANY(%s))"
+        "   AND p.mpesa_manager_id = %s AND p.mpesa_state <> 'refused' AND p.account_number IN ("
+        f"      SELECT account_number FROM g2p_payment p WHERE {OURS} AND mpesa_state = 'ready'"
+        "          AND NOT coalesce(mpesa_reason, '') = ANY(%s))"
+        " GROUP BY p.account_number HAVING count(*) > 1",
+        [which[0], which[1], *which, list(const.HELD)],
     )
     return [row[0] for row in env.cr.fetchall()]

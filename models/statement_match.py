@@ -186,12 +186,23 @@ class Payments:
 
 # What compared statements of the same account show of each payment, each transaction once.
 EVIDENCE = """
-    WITH account AS (
+    WITH concerned AS (
+        -- Of years of statements, what is about the same entitlements.
+        SELECT DISTINCT q.id FROM g2p_payment_mpesa_statement_line l
+          JOIN g2p_payment p ON p.id = l.payment_id JOIN g2p_payment q ON q.entitlement_id = p.entitlement_id
+         WHERE l.statement_id = %(statement)s
+    ),
+    chosen AS (
+        SELECT l.* FROM g2p_payment_mpesa_statement_line l WHERE l.statement_id = %(statement)s
+        UNION ALL
+        SELECT l.* FROM concerned c JOIN g2p_payment_mpesa_statement_line l ON l.payment_id = c.id
+         WHERE l.statement_id <> %(statement)s
+    ),
+    account AS (
         SELECT l.id, l.statement_id, l.payment_id, l.kind, l.receipt, l.amount, l.payee, l.reference,
                -- One transaction, in whatever file it stands.
                coalesce(l.receipt, concat_ws('|', l.reference, l.payee, l.amount, l.moment)) AS mark
-          FROM g2p_payment_mpesa_statement_line l
-          JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id
+          FROM chosen l JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id
          WHERE s.manager_id = ANY(%(managers)s) AND s.state = 'compared' AND l.kind IN ('payment', 'money_in')
     ),
     repeated AS (

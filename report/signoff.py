@@ -1,8 +1,9 @@
+from collections import Counter
 from urllib.parse import urlsplit
 
-from odoo import api, fields, models
+from odoo import _, api, fields, models
 
-from ..models import const
+from ..models import const, statement_match
 from ..models.statement import RESULTS
 
 # What is not closed, in the order in which it is looked into.
@@ -39,7 +40,8 @@ class Signoff(models.AbstractModel):
         """The tables of a cycle.
 
         :return: a dict of ``outcomes`` as a list of (words, number, amount), ``total`` (number, amount),
-            ``open`` (number), ``open_rows`` as a list of (state, reason, number, amount) in words, ``named``
+            ``open`` (number), ``open_rows`` as a list of (state, reason, number, amount) in words,
+            ``not_prepared`` (number and amount of approved entitlements without a payment), ``named``
             (payments that may have been paid, at the most ``MOST_NAMED``), ``perhaps_paid`` (their number),
             ``batches``, ``statement``, ``currency``, and what :meth:`_gateways` gives.
         """
@@ -53,6 +55,7 @@ class Signoff(models.AbstractModel):
             "total": _total(groups, states),
             "open": _total(groups, OPEN)[0],
             "open_rows": self._open_rows(groups),
+            "not_prepared": cycle.sudo()._mpesa_not_prepared(),
             "perhaps_paid": _total(groups, PERHAPS_PAID)[0],
             "named": self._named(cycle),
             "states": states,
@@ -85,44 +88,54 @@ class Signoff(models.AbstractModel):
         return payments.sorted(lambda payment: (PERHAPS_PAID.index(payment.mpesa_state), payment.id))
 
     def _gateways(self, cycle):
-        """By which gateways the cycle was paid, as they are set up now.
+        """By which gateways the cycle was paid, and in which mode each payment was sent.
 
-        :return: a dict of ``gateways`` as a list of (name, host, mode in words), ``test`` (whether one is in
-            test mode), and ``elsewhere``: how many payments were sent when it was set up otherwise.
+        :return: a dict of ``gateways`` as a list of (name, host as it is set up now, mode in words, number
+            sent in it), ``test_sent`` (how many were sent in test mode), ``test`` (whether some were, or it
+            is the mode now where none was sent in a known one), and ``elsewhere``: how many payments were
+            sent when it was set up otherwise.
         """
         payments = self.env["g2p.payment"].sudo()
         own = [("cycle_id", "=", cycle.id), ("mpesa_state", "!=", False)]
         own.append(("mpesa_manager_id", "!=", False))
-        managers = payments._read_group(own, ["mpesa_manager_id", "mpesa_gateway"], ["__count"])
-        modes = dict(cycle._fields["mpesa_mode"]._description_selection(self.env))
-        gateways = {
-            manager: (
-                manager.name,
-                urlsplit(manager.payment_endpoint_url or "").hostname or "-",
-                modes.get(manager.mode, "-"),
-            )
-            for manager, _digest, _count in managers
-        }
+        groups = payments._read_group(
+            own, ["mpesa_manager_id", "mpesa_gateway", "mpesa_mode", "mpesa_state"], ["__count"]
+        )
+        managers = payments.mpesa_manager_id.union(*(manager for manager, *_rest in groups))
+        # A payment that is ready was never sent, or given back.
+        sent = [group[:3] + group[4:] for group in groups if group[3] != const.READY]
+        test_sent = sum(count for _manager, _digest, mode, count in sent if mode == const.TEST)
+        is_known = any(mode for _manager, _digest, mode, _count in sent)
         return {
-            "gateways": list(gateways.values()),
-            "test": any(manager.mode == "test" for manager in gateways),
+            "gateways": [row for manager in managers for row in self._modes(manager, sent)],
+            "test_sent": test_sent,
+            "test": bool(test_sent) or (not is_known and const.TEST in managers.mapped("mode")),
             "elsewhere": sum(
-                count for manager, digest, count in managers if digest and digest != manager._mpesa_gateway()
+                count
+                for manager, digest, _mode, count in sent
+                if digest and digest != manager._mpesa_gateway()
             ),
         }
 
+    def _modes(self, manager, sent):
+        """A row for each mode in which payments were sent by a manager; where none was, for that of now."""
+        words = dict(manager._fields["mode"]._description_selection(self.env))
+        host = urlsplit(manager.payment_endpoint_url or "").hostname or "-"
+        counts = Counter()
+        for found, _digest, mode, count in sent:
+            if found == manager:
+                counts[mode] += count
+        rows = sorted(counts.items(), key=lambda row: str(row[0])) or [(manager.mode, 0)]
+        return [(manager.name, host, words.get(mode, "-"), count) for mode, count in rows]
+
     def _statement(self, cycle):
-        """What imported statements say of the cycle's payments."""
-        lines = self.env["g2p.payment.mpesa.statement.line"].sudo()
-        groups = dict(
-            lines._read_group(
-                [("payment_id.cycle_id", "=", cycle.id), ("result", "not in", (False, "repeated"))],
-                ["result"],
-                ["payment_id:count_distinct"],
-            )
-        )
-        words = dict(lines._fields["result"]._description_selection(self.env))
-        return [(words[result], groups[result]) for result, _word in RESULTS if result in groups]
+        """What imported statements say of the cycle's payments: a list of (words, number, amount)."""
+        lines = self.env["g2p.payment.mpesa.statement.line"]
+        found = statement_match.of_cycle(cycle.sudo(), [result for result, _word in RESULTS])
+        if not set(found) - {None}:
+            return []
+        words = {**dict(lines._fields["result"]._description_selection(self.env)), None: _("In no statement")}
+        return [(word, *found[result]) for result, word in words.items() if result in found]
 
 
 def _total(groups, states):

@@ -95,7 +95,7 @@ class TestFinance(BrowserCase):
             text = " ".join(self.browser.text().split())
         for words in (
             "Sign-off: payments by M-Pesa",
-            "TEST The gateway is in test mode.",
+            "TEST Sent in test mode: 6.",
             "(127.0.0.1), Test",
             "Printed by",
             f"{name['name']} / Everybody / 1",
@@ -132,6 +132,42 @@ class TestFinance(BrowserCase):
         browser.see("body", "Sign-off")
         browser.see("body", "Payments that are not closed: 1")
         browser.picture("sign-off")
+
+    def test_what_was_sent_in_test_mode_stays_a_test(self):
+        """Though the gateway is live by now."""
+        browser, cycle = self.browser, self.sent()
+        self.lab.set_manager(mode="live")
+        self.log_in("finance")
+        self.open_cycle(cycle)
+        browser.see(".alert-danger", "Sent in test mode: 6.")
+        browser.picture("sent-in-test-mode")
+        browser.click(".alert-danger button[name='action_mpesa_show']")
+        browser.see(".o_list_view .o_data_row", "Refused")
+        browser.click(".o_list_view .o_data_row .o_data_cell", "Paid")
+        browser.see(".o_form_view .o_field_widget[name='mpesa_mode']", "Test")
+        browser.picture("payment-sent-in-test-mode")
+        browser.visit(f"/web#action={self.action('action_reconciliation')}")
+        browser.see(".modal .alert", "Sent in test mode: 6.")
+        browser.picture("reconcile-test-mode")
+        browser.visit(f"/report/html/{SIGNOFF}/{cycle}")
+        browser.see("body", "Sent in test mode: 6.")
+        browser.picture("sign-off-test-mode")
+
+    def test_the_dialogue_comes_again_if_the_mode_was_changed(self):
+        browser, cycle = self.browser, self.lab.cycle(self.server, 3)
+        self.server.prepare(cycle)
+        self.log_in("manager")
+        self.open_cycle(cycle)
+        browser.button("send_payment")
+        browser.see(".modal", "Test mode.")
+        self.lab.set_manager(mode="live")
+        browser.click(".modal button[name='action_send']")
+        browser.see(".modal .alert", "has been changed since this was opened")
+        browser.see(".modal .ribbon", "LIVE")
+        browser.see(".modal .o_field_widget[name='typed_amount']")
+        browser.rest()
+        browser.picture("mode-changed")
+        self.assertEqual(self.lab.states(cycle), {"ready": 3})
 
     def test_who_cannot_be_paid_as_a_file(self):
         """From the dialogue of Send, which stays open."""

@@ -86,6 +86,42 @@ class TestDialogue(DialogueCase):
         self.assertEqual(wizard.repeated_count, 1)
         self.assertEqual(self.rows(wizard.action_open_repeated()).partner_id, self.people[:3])
 
+    def test_who_is_approved_and_was_not_prepared(self):
+        self.prepare()
+        self.assertEqual(self.open().not_prepared_count, 0)
+        late = self.entitlements[0].copy({"state": "approved"})
+        self.entitlements[0].copy({"state": "draft"})
+        self.assertEqual(self.open().not_prepared_count, 1)
+        self.cycle.prepare_payment()
+        self.assertEqual(self.open().not_prepared_count, 0)
+        self.assertEqual(self.payments().filtered(lambda row: row.entitlement_id == late).amount_issued, 100)
+
+    def test_payees_that_occur_in_another_batch_of_the_cycle(self):
+        self.manager.batch_tag_ids.max_batch_size = 5
+        self.people[7].phone = f"+{phone(0)}"
+        batches = self.prepare().batch_id.sorted("id")
+        click_send(batches[0])
+        wizard = self.open(batches[1])
+        self.assertEqual((wizard.count, wizard.repeated_count), (5, 1))
+        self.assertEqual(self.rows(wizard.action_open_repeated()).partner_id, self.people[0] | self.people[7])
+        self.assertEqual(self.open(self.payments()[8]).repeated_count, 0)
+        click_send(batches[1])
+        self.assertEqual(self.open().repeated_count, 0)
+
+    def test_another_mode_than_was_shown_is_shown_first(self):
+        self.prepare()
+        wizard = self.open()
+        self.manager.mode = "live"
+        self.env.flush_all()
+        self.assertEqual(wizard.action_send()["res_id"], wizard.id)
+        self.assertTrue(wizard.has_moved)
+        self.assert_states(ready=10)
+        with self.assertRaisesRegex(UserError, "Type the amount"):
+            wizard.action_send()
+        wizard.typed_amount = "1000"
+        wizard.action_send()
+        self.assert_states(paid=10)
+
     def test_what_is_on_its_way_already(self):
         self.prepare()
         self.fault(1, "refuse")
@@ -160,6 +196,20 @@ class TestFloat(DialogueCase):
         wizard.action_send()
         self.assert_states(paid=3, ready=7)
         self.assert_agrees()
+
+    def test_another_gateway_than_was_shown_is_shown_first_with_its_float(self):
+        self.prepare()
+        wizard = self.open()
+        self.manager.payment_endpoint_url += "?elsewhere"
+        self.gateway.settings(float=350)
+        self.addCleanup(self.gateway.settings, float=10**9)
+        self.env.flush_all()
+        wizard.typed_amount = "1000"
+        wizard.action_send()
+        self.assertEqual((wizard.has_moved, wizard.balance, wizard.typed_amount), (True, 350, False))
+        self.assertEqual(self.gateway.ledger()["count"], 0)
+        wizard.action_send()
+        self.assert_states(paid=3, ready=7)
 
     def test_a_float_that_is_not_known(self):
         self.prepare()

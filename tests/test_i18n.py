@@ -7,6 +7,7 @@ from datetime import date
 import lxml.html
 
 from odoo import release
+from odoo.exceptions import UserError
 from odoo.tests import BaseCase, TransactionCase
 
 from ..models import const
@@ -136,10 +137,18 @@ class TestLanguages(ProgramCase):
                 lang = self.env["res.lang"].search([("code", "=", code)])
                 yield code, said, lang.format("%.2f", 1500, grouping=True)
 
-    def test_languages_write_amounts_in_their_own_way(self):
-        amounts = {code: amount for code, _said, amount in self.each()}
-        self.assertIn(",00", amounts["fr_FR"])
-        self.assertIn(",00", amounts["pt_BR"])
+    def test_an_amount_is_asked_for_as_the_language_writes_it(self):
+        self.manager.mode = "live"
+        found = {}
+        for code, _said, amount in self.each():
+            dialogue = self.env["g2p.payment.mpesa.send.wizard"].with_context(lang=code)
+            wizard = dialogue.create({"manager_id": self.manager.id, "count": 1, "amount": 1500})
+            with self.assertRaises(UserError) as caught:
+                wizard._check_typed_amount()
+            found[code] = " ".join(str(caught.exception).split())
+            self.assertIn(" ".join(amount.split()), found[code])
+        for code, amount in (("fr_FR", "1 500,00"), ("pt_BR", "1.500,00"), ("sw", "1,500.00")):
+            self.assertIn(amount, found[code])
 
     def test_a_sentence_with_an_amount_and_a_day(self):
         english = (

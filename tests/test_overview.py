@@ -49,6 +49,26 @@ class TestOverview(OverviewCase):
             self.assertEqual(found, counts, record)
         self.assertEqual(self.rows(self.batch, "held").partner_id, self.people[0])
 
+    def test_what_was_sent_in_another_mode_than_that_of_now(self):
+        for now, mode in (("test", "live"), ("live", "test")):
+            self.manager.mode = now
+            self.env.flush_all()
+            # What is ready has the mode of a claim that was given back.
+            self.env.cr.execute("UPDATE g2p_payment SET mpesa_mode = %s", [now])
+            self.env.invalidate_all()
+            for record in (self.batch, self.cycle):
+                self.assertEqual(record.mpesa_other_mode_count, 0)
+            self.env.cr.execute(
+                "UPDATE g2p_payment SET mpesa_mode = %s WHERE mpesa_state IN ('ready', 'paid', 'doubt')",
+                [mode],
+            )
+            self.env.invalidate_all()
+            for record in (self.batch, self.cycle):
+                self.assertEqual(record.mpesa_other_mode_count, 8)
+                self.assertEqual(
+                    sorted(self.rows(record, "other_mode").mapped("mpesa_state")), ["doubt"] + ["paid"] * 7
+                )
+
     def test_amounts(self):
         for record in (self.batch, self.cycle):
             amounts = (record.mpesa_ready_amount, record.mpesa_under_way_amount, record.stats_paid_amount)
@@ -98,7 +118,7 @@ class TestOverview(OverviewCase):
 
     def test_who_sent_what_they_were_shown_is_in_the_batchs_timeline(self):
         said = " ".join(self.batch.message_ids.mapped("body"))
-        self.assertRegex(said, r"sends .*900.* by M-Pesa \(127.0.0.1\)\. Payments: 9\.")
+        self.assertRegex(said, r"sends .*900.* by M-Pesa \(127.0.0.1\), Test\. Payments: 9\.")
 
     def test_what_was_written_off_is_not_to_be_prepared_again(self):
         finance = new_test_user(self.env, "finance", groups=f"base.group_user,{const.FINANCE}")

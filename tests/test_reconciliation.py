@@ -61,6 +61,22 @@ class TestReconciliation(ReconciliationCase):
         self.assertIn(("In doubt", "The gateway had an error of its own"), words)
         self.assertIn(("Paid", ""), words)
 
+    def test_the_mode_in_which_it_was_sent(self):
+        payments = self.payments().sorted("id")
+        self.manager.mode = "live"
+        self.env.flush_all()
+        self.assertEqual([row["Mode"] for row in self.csv_rows()], ["Test"] * 3 + [""])
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_mode = 'live' WHERE id = %s", [payments[1].id])
+        # A claim that was given back.
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_mode = 'live' WHERE id = %s", [payments[3].id])
+        self.assertEqual([row["Mode"] for row in self.csv_rows()], ["Test", "Live", "Test", ""])
+        wizard = self.env["g2p.payment.mpesa.reconciliation"].new({"cycle_id": self.cycle.id})
+        self.assertEqual(wizard.test_count, 2)
+        groups = self.env["g2p.payment.mpesa.report"]._read_group(
+            [("cycle_id", "=", self.cycle.id)], ["mode"], ["__count"]
+        )
+        self.assertEqual(dict(groups), {"test": 2, "live": 1, False: 1})
+
     def test_the_fee_is_openg2ps_own(self):
         payment = self.payments()[1]
         self.env.cr.execute("UPDATE g2p_payment SET payment_fee = 2.5 WHERE id = %s", [payment.id])

@@ -128,13 +128,45 @@ class TestSignoff(ProgramCase):
 
     def test_a_test_is_marked_as_one_and_a_live_cycle_is_not(self):
         page = self.page()
-        self.assertTrue(page.startswith("TEST The gateway is in test mode."), page)
+        self.assertTrue(page.startswith("TEST Sent in test mode: 5."), page)
         self.assertEqual(page.count("TEST"), 2)
-        self.assertIn("Gateway M-Pesa (127.0.0.1), Test", page)
-        self.manager.mode = "live"
+        self.assertIn("Gateway M-Pesa (127.0.0.1), Test: 5", page)
+        self.sent_in("live", self.payments())
         page = self.page()
         self.assertNotIn("TEST", page)
-        self.assertIn("Gateway M-Pesa (127.0.0.1), Live", page)
+        self.assertIn("Gateway M-Pesa (127.0.0.1), Live: 5", page)
+
+    def sent_in(self, mode, payments):
+        """As if they had been sent in this mode; what was never sent has none."""
+        self.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_mode = %s WHERE id = ANY(%s) AND mpesa_mode IS NOT NULL",
+            [mode, payments.ids],
+        )
+        self.env.invalidate_all()
+
+    def test_the_mode_is_that_in_which_it_was_sent_and_not_that_of_today(self):
+        self.assertEqual(self.payments().mapped("mpesa_mode"), ["test"] * 5 + [False])
+        self.manager.mode = "live"
+        self.assertTrue(self.page().startswith("TEST Sent in test mode: 5."))
+        self.sent_in("live", self.payments()[:2])
+        page = self.page()
+        self.assertTrue(page.startswith("TEST Sent in test mode: 3."), page)
+        self.assertIn("Gateway M-Pesa (127.0.0.1), Live: 2 Gateway M-Pesa (127.0.0.1), Test: 3", page)
+        self.manager.mode = "test"
+        self.sent_in("live", self.payments())
+        self.assertNotIn("TEST", self.page())
+
+    def test_where_nothing_was_sent_the_mode_is_that_of_today(self):
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'ready' WHERE cycle_id = %s", [self.cycle.id]
+        )
+        self.env.invalidate_all()
+        page = self.page()
+        self.assertTrue(page.startswith("TEST The gateway is in test mode."), page)
+        self.assertNotIn("Test:", page)
+        self.manager.mode = "live"
+        self.assertNotIn("TEST", self.page())
 
     def test_the_gateway_is_the_one_that_was_paid_by(self):
         self.env.cr.execute(
@@ -175,7 +207,9 @@ class TestSignoff(ProgramCase):
         self.env.cr.execute("UPDATE g2p_payment SET mpesa_state = 'accepted' WHERE id = %s", [payment.id])
         self.env.invalidate_all()
         page = self.page()
-        self.assertIn("Accepted 1 100.00", page)
+        # By outcome, and among what is open.
+        self.assertEqual(page.count("Accepted 1 100.00"), 2, page)
+        self.assertIn("Payments that are not closed: 3", page)
         self.assertIn(f"{payment.mpesa_reference} {payment.partner_id.name} Accepted", page)
 
     def test_many_are_counted_and_not_named(self):
@@ -184,6 +218,20 @@ class TestSignoff(ProgramCase):
         self.assertNotIn("Amina", page)
         self.assertIn("They are too many to be named here", page)
         self.assertIn("In doubt The gateway had an error of its own 1 100.00", page)
+
+    def test_who_was_approved_and_never_prepared_is_open(self):
+        self.assertNotIn("no payment was prepared", self.page())
+        self.entitlements[0].copy({"state": "approved", "initial_amount": 250})
+        page = self.page()
+        self.assertIn("Approved, and no payment was prepared: 1 (250.00", page)
+        self.assertIn("Payments that are not closed: 2", page)
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'paid' WHERE cycle_id = %s", [self.cycle.id]
+        )
+        self.env.invalidate_all()
+        page = self.page()
+        self.assertIn("no payment was prepared: 1", page)
+        self.assertNotIn("Nothing: each", page)
 
     def test_nothing_open(self):
         self.env.cr.execute(

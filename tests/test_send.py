@@ -360,6 +360,42 @@ class TestJobs(ProgramCase):
         self.assertEqual(batch.activity_ids.mapped("summary"), ["Nobody sends this batch"])
         self.assert_states(ready=26)
 
+    def test_what_was_sent_for_in_test_mode_does_not_go_out_live_by_itself(self):
+        self.prepare()
+        self.send()
+        self.manager.mode = "live"
+        self.run_job(self.jobs())
+        self.assert_states(ready=26)
+        batch = self.payments().batch_id
+        self.assertEqual(batch.mpesa_reason, "mode_changed")
+        self.assertFalse(batch.mpesa_wanted_by_id)
+        self.assertFalse(self.cycle.locked)
+        self.assertEqual(len(batch.activity_ids), 1)
+        self.run_cron()
+        self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
+        self.send()
+        self.run_job(self.jobs().filtered(lambda job: job.state == "pending"))
+        self.assert_states(paid=26)
+        self.assertEqual(set(self.payments().mapped("mpesa_mode")), {"live"})
+        self.assertFalse(batch.mpesa_reason)
+
+    def test_nor_is_a_job_made_for_it_anew(self):
+        self.prepare()
+        self.send()
+        self.env.cr.execute("UPDATE queue_job SET state = 'failed'")
+        self.manager.mode = "live"
+        self.run_cron()
+        self.assertFalse(self.jobs().filtered(lambda job: job.state == "pending"))
+        self.assertEqual(self.payments().batch_id.mpesa_reason, "mode_changed")
+
+    def test_a_job_of_before_goes_on_for_a_click_in_the_mode_of_now(self):
+        self.prepare()
+        self.send()
+        self.manager.mode = "live"
+        self.assertIn("being sent already", self.send())
+        self.run_job(self.jobs())
+        self.assert_states(paid=26)
+
     def test_a_gateway_that_is_away_is_left_in_peace_by_jobs(self):
         self.prepare()
         self.send()

@@ -133,11 +133,14 @@ class TestStatus(FullProfileCase):
         self.ask()
         self.assert_states(paid=3, doubt=1)
         self.age("mpesa_sent_at")
+        self.manager.mode = "live"
         self.ask()
         self.assert_states(paid=3, accepted=1)
         self.ask()
         self.assert_states(paid=4)
         self.assertEqual(self.payments()[1].mpesa_reference, reference)
+        # What was tried stays a trial.
+        self.assertEqual(self.payments()[1].mpesa_mode, "test")
         self.assert_agrees()
 
     def test_never_seen_stays_a_doubt_where_the_key_is_not_honoured(self):
@@ -371,6 +374,7 @@ class TestLease(FullProfileCase):
             new_claim={
                 "token": "dead",
                 "gateway": self.manager._mpesa_gateway(),
+                "mode": "test",
                 "user_id": self.env.uid,
                 "lease_seconds": 60,
             },

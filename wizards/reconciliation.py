@@ -13,6 +13,7 @@ class ReconciliationWizard(models.TransientModel):
     program_id = fields.Many2one("g2p.program", required=True)
     cycle_id = fields.Many2one("g2p.cycle", required=True, domain="[('program_id', '=', program_id)]")
     currency_id = fields.Many2one("res.currency", compute="_compute_totals")
+    test_count = fields.Integer("Sent in Test Mode", compute="_compute_totals")
     count = fields.Integer("Payments", compute="_compute_totals")
     amount = fields.Monetary(compute="_compute_totals")
     paid_count = fields.Integer("Paid", compute="_compute_totals")
@@ -72,6 +73,13 @@ class ReconciliationWizard(models.TransientModel):
                 own = [(count, amount) for state, count, amount in groups if state in states]
                 wizard[f"{name}_count"] = sum(count for count, _amount in own)
                 wizard[f"{name}_amount"] = sum(amount for _count, amount in own)
+            wizard.test_count = self.env["g2p.payment"].search_count(
+                [
+                    ("cycle_id", "=", wizard.cycle_id.id),
+                    ("mpesa_mode", "=", const.TEST),
+                    ("mpesa_state", "!=", const.READY),
+                ]
+            )
             wizard.count = sum(count for _state, count, _amount in groups)
             wizard.amount = sum(amount for _state, _count, amount in groups)
             wizard.currency_id = wizard.cycle_id.sudo().program_id._mpesa_currency()

@@ -44,11 +44,14 @@ class SendWizard(models.TransientModel):
     )
     held_count = fields.Integer("Cannot Be Paid", readonly=True)
     repeated_count = fields.Integer("Payees That Occur More Than Once", readonly=True)
+    not_prepared_count = fields.Integer("Not Prepared", readonly=True)
     under_way_count = fields.Integer("On Their Way", readonly=True)
     doubt_count = fields.Integer("In Doubt", readonly=True)
     paid_count = fields.Integer("Paid Already", readonly=True)
     refused_count = fields.Integer("Refused", readonly=True)
     has_grown = fields.Boolean(readonly=True)
+    shown = fields.Char(readonly=True, help="To which gateway and in which mode, as a digest.")
+    has_moved = fields.Boolean(readonly=True)
     must_type = fields.Boolean(compute="_compute_must_type")
     typed_amount = fields.Char("Type the Amount", help="The whole sum that is to be sent, e.g. 65,750.")
 
@@ -83,11 +86,13 @@ class SendWizard(models.TransientModel):
         wizard = self.create(
             {
                 "manager_id": manager.id,
+                "shown": self._where(manager),
                 "batch_ids": [fields.Command.set(batches.ids)],
                 "payment_ids": [fields.Command.set(payments.ids if payments else [])],
                 "balance_known": balance is not None,
                 "balance": balance or 0,
                 "balance_reason": reason,
+                "not_prepared_count": batches.cycle_id.sudo()._mpesa_not_prepared()[0],
                 "repeated_count": len(found.repeated),
                 **self._counts(found),
             }
@@ -128,19 +133,42 @@ class SendWizard(models.TransientModel):
     def action_send(self):
         """Send what was shown. What does not go out stays ready.
 
-        :return: a client action: a notification, or the dialogue again if there is more than was shown.
+        :return: a client action: a notification, or the dialogue again if there is more than was shown, or
+            the gateway or its mode is another.
         :raise UserError: the amount is to be typed, and another one was.
         """
         self.ensure_one()
         # One's own dialogue: who sends has seen it.
         check_access(self, "write")
-        if self._has_grown():
+        if self._has_moved() or self._has_grown():
             return self._action()
         self._check_typed_amount()
         self._note()
         if self.payment_ids:
             return self.manager_id._send_some(self.payment_ids)
         return self.manager_id._mpesa_send(self.batch_ids)
+
+    @api.model
+    def _where(self, manager):
+        return f"{manager.mode} {manager._mpesa_gateway()}"
+
+    def _has_moved(self):
+        """Whether it would go elsewhere than was shown, or for real money; then that is shown first."""
+        where = self._where(self.manager_id)
+        if where == self.shown:
+            return False
+        balance, reason = self.manager_id._mpesa_balance()
+        self.write(
+            {
+                "shown": where,
+                "has_moved": True,
+                "typed_amount": False,
+                "balance_known": balance is not None,
+                "balance": balance or 0,
+                "balance_reason": reason,
+            }
+        )
+        return True
 
     def _has_grown(self):
         """Whether more can go out since, as payments came in or were corrected; then they are shown first."""
@@ -152,12 +180,13 @@ class SendWizard(models.TransientModel):
 
     def _note(self):
         """Keep on the batches, or on the cycle where they are many, who sends what they were shown."""
+        mode = dict(self.manager_id._fields["mode"]._description_selection(self.env))[self.manager_id.mode]
         body = _(
             "%(person)s sends %(amount)s by %(gateway)s. Payments: %(count)s.",
             person=self.env.user.name,
             count=self.count,
             amount=formatLang(self.env, self.amount, currency_obj=self.currency_id),
-            gateway=self.gateway,
+            gateway=f"{self.gateway}, {mode}",
         )
         batches = self.batch_ids
         records = batches if len(batches) <= MOST_NOTED else batches.cycle_id
@@ -183,12 +212,14 @@ class SendWizard(models.TransientModel):
     # One click from each number to the rows
 
     def action_open_repeated(self):
-        """The payments of payees that occur more than once."""
-        which = [self.batch_ids.ids, self.manager_id.id, None, None]
+        """The payments, in the whole cycle, of payees that occur more than once."""
+        ids = self.payment_ids.ids or None
+        which = [self.batch_ids.ids, self.manager_id.id, ids, ids]
         payees = repeated_payees(self.env, which)[:MOST_SHOWN]
         return self._open_payments(
             _("Payees That Occur More Than Once"),
             [("account_number", "in", payees), ("mpesa_state", "!=", const.REFUSED)],
+            batches=self.batch_ids.cycle_id.payment_batch_ids,
         )
 
     def action_open_under_way(self):
@@ -234,9 +265,9 @@ class SendWizard(models.TransientModel):
         what = _("Cannot Be Paid")
         return file_name(self, f"{self.manager_id.program_id.name} - {what}", ending)
 
-    def _open_payments(self, name, domain):
+    def _open_payments(self, name, domain, batches=None):
         self.ensure_one()
-        return self.batch_ids._mpesa_payments_action(
+        return (batches or self.batch_ids)._mpesa_payments_action(
             name, [*domain, ("mpesa_manager_id", "=", self.manager_id.id)]
         )
 
