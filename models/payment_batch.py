@@ -2,6 +2,7 @@ from odoo import _, api, fields, models
 from odoo.exceptions import UserError
 
 from . import const, figures
+from .payment import check_access
 
 
 class PaymentBatch(models.Model):
@@ -66,6 +67,7 @@ class PaymentBatch(models.Model):
 
     def action_mpesa_refresh_status(self):
         """Ask the gateway now for the batch's payments of which it has not said how they went."""
+        check_access(self, "read")
         domain = [("batch_id", "in", self.ids), ("mpesa_state", "in", (const.ACCEPTED, const.DOUBT))]
         return self.env["g2p.payment"].search(domain, order="mpesa_next_check, id")._mpesa_ask_now()
 

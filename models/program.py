@@ -31,7 +31,8 @@ class Program(models.Model):
     def _mpesa_check_access(self):
         """Refuse whoever may not see these programs, for what follows is done with all rights.
 
-        OpenG2P keeps companies apart by a rule on programs alone; payments, batches and cycles have none.
+        OpenG2P has a rule on programs alone, and we have ours on payments, batches and what hangs on them: a
+        cycle has none, and can be looked at.
 
         :raise AccessError: one of the programs is of a company that the user does not work in.
         """

@@ -6,7 +6,7 @@ from odoo.exceptions import AccessError
 from odoo.tests import Form, new_test_user
 
 from ..models import const
-from .common import MANAGER, ProgramCase, manager_vals
+from .common import MANAGER, ProgramCase, make_cycle, manager_vals
 
 
 class TestCompanies(ProgramCase):
@@ -35,6 +35,28 @@ class TestCompanies(ProgramCase):
                 if group != const.FINANCE:
                     self.assertEqual(bool(env[MANAGER].search([])), sees, (group, company.name))
 
+    def test_payments_of_another_company(self):
+        """Those that are not M-Pesa's are seen as OpenG2P says."""
+        self.prepare()
+        program = self.env["g2p.program"].create({"name": "By another manager"})
+        cycle, entitlement = make_cycle(self.env, program, 1)
+        other_batch = self.env["g2p.payment.batch"].create({"cycle_id": cycle.id})
+        other = self.env["g2p.payment"].create(
+            {"entitlement_id": entitlement.id, "cycle_id": cycle.id, "amount_issued": 100}
+        )
+        self.env.flush_all()
+        self.assertFalse(other.mpesa_state or other_batch.mpesa_state)
+        first = self.payments()[0]
+        records = first | other, first.batch_id | other_batch
+        for group in (const.PROGRAM_MANAGER, const.ADMIN, const.FINANCE):
+            for company in (self.program.company_id, self.other_company):
+                env = self.env(user=self.user(group, company))
+                self.env.invalidate_all()
+                for all_of_them, unowned in zip(records, (other, other_batch), strict=True):
+                    seen = all_of_them if company == self.program.company_id else unowned
+                    found = env[seen._name].search([("id", "in", all_of_them.ids)])
+                    self.assertEqual(found, seen, (group, company.name))
+
     def test_somebody_of_another_company_neither_sends_nor_sets_up(self):
         self.prepare()
         user = self.user(const.PROGRAM_MANAGER, self.other_company)
@@ -56,15 +78,17 @@ class TestCompanies(ProgramCase):
         own = self.manager_elsewhere()
         env = self.env(user=self.user(const.PROGRAM_MANAGER, self.other_company))
         batch, cycle = doubt.batch_id.with_env(env), self.cycle.with_env(env)
+        ours = "another company's"
+        # Rules hide payments and batches; a cycle can be seen, so what is done with it we look at ourselves.
         acts = {
-            "refresh status": doubt.with_env(env).action_mpesa_refresh_status,
-            "refresh status of a batch": batch.action_mpesa_refresh_status,
-            "prepare again": batch.action_mpesa_prepare_again,
-            "prepare by one's own gateway": lambda: own.with_env(env).prepare_payments(cycle),
-            "send by one's own gateway": lambda: own.with_env(env).send_payments(batch),
-            "send without a question": lambda: own.with_env(env)._mpesa_send(batch),
+            "refresh status": (doubt.with_env(env).action_mpesa_refresh_status, ""),
+            "refresh status of a batch": (batch.action_mpesa_refresh_status, ""),
+            "send by one's own gateway": (lambda: own.with_env(env).send_payments(batch), ""),
+            "send without a question": (lambda: own.with_env(env)._mpesa_send(batch), ""),
+            "prepare again": (batch.action_mpesa_prepare_again, ours),
+            "prepare by one's own gateway": (lambda: own.with_env(env).prepare_payments(cycle), ours),
         }
-        self.assertEqual([name for name in acts if not self.is_refused(acts[name], "another company's")], [])
+        self.assertEqual([name for name, act in acts.items() if not self.is_refused(*act)], [])
         self.assertEqual(self.env["g2p.payment"].search_count([("mpesa_manager_id", "=", own.id)]), 0)
 
     def is_refused(self, act, words=""):

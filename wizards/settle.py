@@ -90,7 +90,6 @@ class SettleWizard(models.TransientModel):
         if not self.env.user.has_group(const.FINANCE):
             raise AccessError(_("Payments are settled by people of the finance group."))
         check_access(self.payment_ids, "write")
-        self.payment_ids._mpesa_check_company()
         payments = self.payment_ids.sudo()
         sent = payments.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment")
         if self.env.user in payments.mpesa_sender_id | sent.user_id:
