@@ -3,7 +3,7 @@ from odoo.exceptions import AccessError
 
 from . import const
 from .payment import check_access
-from .reconciliation import Reconciliation
+from .reconciliation import Reconciliation, file_name
 
 
 class Cycle(models.Model):
@@ -98,10 +98,3 @@ class Cycle(models.Model):
     def _mpesa_file_name(self, ending):
         """Such as ``Cash transfers - January.csv``, of characters that any disk takes."""
         return file_name(self, f"{self.sudo().program_id.name} - {self.name}", ending)
-
-
-def file_name(record, name, ending):
-    """``name`` with today's date, of characters that any disk takes."""
-    today = fields.Date.context_today(record)
-    kept = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in name)
-    return f"{kept.strip()} {today}.{ending}"

@@ -8,6 +8,8 @@ import tempfile
 import pytz
 import xlsxwriter
 
+from odoo import fields
+
 from ..gateway.masking import mask_payee
 from . import const
 
@@ -235,3 +237,10 @@ def _write_row(sheet, number, row, money):
             sheet.write_number(number, column, value, money)
         elif value:
             sheet.write_string(number, column, value)
+
+
+def file_name(record, name, ending):
+    """``name`` with today's date, of characters that any disk takes."""
+    today = fields.Date.context_today(record)
+    kept = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in name)
+    return f"{kept.strip()} {today}.{ending}"

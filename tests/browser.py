@@ -252,7 +252,9 @@ class Browser:
         }
         fragment = "&".join(f"{name}={value}" for name, value in parts.items() if value)
         self.visit(f"/web#{fragment}")
-        self.see(".o_form_view" if record_id else ".o_list_view, .o_view_nocontent")
+        # A new database's server makes the web client's scripts and styles first.
+        opened = ".o_form_view" if record_id else ".o_list_view, .o_view_nocontent"
+        self.wait(f"__find({opened!r})", f"{opened} is seen", 3 * PATIENCE)
         self.rest()
 
     def act(self, action, record_id=None):

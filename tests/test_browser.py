@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import time
+from collections import Counter
 from datetime import timedelta
 
 from odoo import fields, release
@@ -71,6 +72,28 @@ class BrowserCase(BaseCase):
 
     def open_cycle(self, cycle):
         self.browser.open("g2p.cycle", cycle, self.admin.ref("g2p_programs.action_cycle"))
+
+    def sent(self, count=4, refused=()):
+        """A cycle of so many people that has been sent: the first is in doubt, some may be refused."""
+        cycle = self.lab.cycle(self.server, count)
+        self.gateway.fault(phone(1), "500-taken")
+        for number in refused:
+            self.gateway.fault(phone(number), "refuse")
+        self.server.prepare(cycle)
+        self.server.send(cycle)
+        outcomes = Counter(paid=count - 1 - len(refused), doubt=1, refused=len(refused))
+        self.assertEqual(self.lab.states(cycle), +outcomes)
+        return cycle
+
+    def doubt(self, cycle):
+        """Of the cycle's payment in doubt: id, payee, reference."""
+        [doubt] = self.admin.call(
+            "g2p.payment",
+            "search_read",
+            [("cycle_id", "=", cycle), ("mpesa_state", "=", "doubt")],
+            ["account_number", "mpesa_reference"],
+        )
+        return doubt
 
     def batch(self, cycle):
         """The id of the cycle's only batch."""
@@ -635,11 +658,7 @@ class TestSettle(BrowserCase):
 
     def test_a_doubt_is_settled_by_somebody_else(self):
         browser = self.browser
-        cycle = self.lab.cycle(self.server, 4)
-        self.gateway.fault(phone(1), "500-taken")
-        self.server.prepare(cycle)
-        self.server.send(cycle)
-        self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 3})
+        cycle = self.sent()
         self.lab.let_hours_pass()
         self.log_in("finance")
         self.open_batch(cycle)
@@ -649,12 +668,7 @@ class TestSettle(BrowserCase):
 
     def assert_shows_what_is_looked_up(self, cycle):
         """Payee and reference as a whole, in a dialogue of its usual width."""
-        [doubt] = self.admin.call(
-            "g2p.payment",
-            "search_read",
-            [("cycle_id", "=", cycle), ("mpesa_state", "=", "doubt")],
-            ["account_number", "mpesa_reference"],
-        )
+        doubt = self.doubt(cycle)
         for name in ("account_number", "mpesa_reference"):
             cell = f".modal .o_data_row td[name='{name}']"
             self.browser.see(cell, doubt[name])
@@ -672,10 +686,7 @@ class TestSettle(BrowserCase):
 
     def test_what_is_not_the_program_managers(self):
         browser = self.browser
-        cycle = self.lab.cycle(self.server, 4)
-        self.gateway.fault(phone(1), "500-taken")
-        self.server.prepare(cycle)
-        self.server.send(cycle)
+        cycle = self.sent()
         self.log_in("manager")
         self.open_batch(cycle)
         browser.tour("g2p_mpesa_not_theirs")

@@ -59,10 +59,7 @@ class TestBarriers(BrowserCase):
 
     def test_what_a_finance_officer_uses(self):
         browser = self.browser
-        cycle = self.lab.cycle(self.server, 4)
-        self.gateway.fault(phone(1), "500-taken")
-        self.server.prepare(cycle)
-        self.server.send(cycle)
+        cycle = self.sent()
         self.lab.let_hours_pass()
         self.log_in("finance")
         browser.visit(f"/web#action={self.action('action_statement')}")
@@ -82,7 +79,7 @@ class TestBarriers(BrowserCase):
         browser.see(".o_list_view .o_data_row", "TX")
         self.look_for_barriers(".o_list_renderer")
         browser.picture("lines")
-        browser.act(self.admin.ref("g2p_programs.action_payment"), self.doubt(cycle))
+        browser.act(self.admin.ref("g2p_programs.action_payment"), self.doubt(cycle)["id"])
         self.look_for_barriers(FIELDS)
         browser.click("button", "Settle")
         browser.see(".modal", "gateway's own records")
@@ -104,13 +101,6 @@ class TestBarriers(BrowserCase):
         self.look_for_barriers(".o_list_renderer")
         browser.picture("journal")
         self.assertEqual(self.found, [])
-
-    def doubt(self, cycle):
-        """The payment of the cycle that is in doubt."""
-        [doubt] = self.admin.call(
-            "g2p.payment", "search", [("cycle_id", "=", cycle), ("mpesa_state", "=", "doubt")]
-        )
-        return doubt
 
 
 @tagged("post_install", "-at_install")
@@ -166,16 +156,10 @@ class TestKeyboard(BrowserCase):
 
     def test_settle(self):
         browser = self.browser
-        cycle = self.lab.cycle(self.server, 4)
-        self.gateway.fault(phone(1), "500-taken")
-        self.server.prepare(cycle)
-        self.server.send(cycle)
+        cycle = self.sent()
         self.lab.let_hours_pass()
         self.log_in("finance")
-        [doubt] = self.admin.call(
-            "g2p.payment", "search", [("cycle_id", "=", cycle), ("mpesa_state", "=", "doubt")]
-        )
-        browser.open("g2p.payment", doubt, self.admin.ref("g2p_programs.action_payment"))
+        browser.open("g2p.payment", self.doubt(cycle)["id"], self.admin.ref("g2p_programs.action_payment"))
         browser.click("button", "Settle")
         browser.see(".modal", "gateway's own records")
         browser.key("Escape")

@@ -6,10 +6,9 @@ from odoo.exceptions import UserError
 from odoo.tools import formatLang
 
 from ..models import const
-from ..models.cycle import file_name
 from ..models.own_cursor import durably
 from ..models.payment import check_access
-from ..models.reconciliation import HeldBack
+from ..models.reconciliation import HeldBack, file_name
 from ..models.send_preview import preview, repeated_payees
 
 # Batches that are told, each, that they are sent.
