@@ -205,6 +205,22 @@ class TestSetUp(BrowserCase):
         self.assertEqual(read["payment_managers"], [wrapper["id"]])
 
 
+class TestTours(BrowserCase):
+    """Odoo's own runner of tours finds ours."""
+
+    NAME = "10-tours"
+
+    def test_they_are_among_odoos(self):
+        self.log_in("manager")
+        self.browser.visit("/web?debug=tests")
+        self.browser.wait("odoo.loader.modules.get('@web/core/registry')", "the web client is loaded")
+        tours = self.browser.js(
+            "odoo.loader.modules.get('@web/core/registry').registry.category('web_tour.tours').getEntries()"
+            ".map(([name]) => name).filter((name) => name.startsWith('g2p_mpesa_'))"
+        )
+        self.assertEqual(len(tours), 6, tours)
+
+
 class TestFirstPayment(BrowserCase):
     """From a database with the addon and nothing else in it to the first paid payment, by menus and clicks.
 
