@@ -37,6 +37,7 @@ class MpesaAttempt(models.Model):
     reference = fields.Char(readonly=True)
     payee = fields.Char(readonly=True, help="Masked.")
     amount = fields.Float(readonly=True)
+    currency_id = fields.Many2one("res.currency", compute="_compute_currency_id", compute_sudo=True)
     started = fields.Datetime(readonly=True)
     seconds = fields.Float("Duration (s)", digits=(8, 3), readonly=True)
     http_status = fields.Char("HTTP Status", readonly=True)
@@ -87,6 +88,11 @@ class MpesaAttempt(models.Model):
                 FOR EACH STATEMENT EXECUTE FUNCTION g2p_payment_mpesa_attempt_refuse();
             """
         )
+
+    @api.depends("manager_id.program_id")
+    def _compute_currency_id(self):
+        for attempt in self:
+            attempt.currency_id = attempt.manager_id.program_id._mpesa_currency()
 
     @api.model
     def _record(self, rows):

@@ -10,6 +10,7 @@ from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.masking import mask_payee
 from . import statement_file, statement_match
+from .attempt_report import AGGREGATOR
 from .statement_file import SAMPLES
 
 # Rows that go to the database at once.
@@ -467,7 +468,8 @@ class StatementLine(models.Model):
     statement_id = fields.Many2one(
         "g2p.payment.mpesa.statement", required=True, readonly=True, ondelete="cascade", index=True
     )
-    number = fields.Integer("Row", readonly=True)
+    # No sum of numbers of rows stands beside a group.
+    number = fields.Integer("Row", readonly=True, **{AGGREGATOR: None})
     kind = fields.Selection(KINDS, readonly=True)
     reference = fields.Char(readonly=True)
     receipt = fields.Char(readonly=True)

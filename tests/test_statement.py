@@ -7,6 +7,7 @@ from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import Form, new_test_user
 
 from ..models import const, statement_jobs
+from ..models.attempt_report import AGGREGATOR
 from .common import ProgramCase, phone
 
 STATEMENT = "g2p.payment.mpesa.statement"
@@ -211,6 +212,10 @@ class TestStatement(StatementCase):
                 ["currency_id:array_agg_distinct", "amount:sum"],
             )
             self.assertEqual((found, total), ([currency.id], 100))
+
+    def test_numbers_of_rows_are_not_added_up(self):
+        [number] = self.env[LINE].fields_get(["number"]).values()
+        self.assertFalse(number.get(AGGREGATOR))
 
     def test_paid_twice_in_two_statements(self):
         reference = self.rows[1].mpesa_reference
