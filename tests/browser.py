@@ -42,7 +42,10 @@ KEYS = {
     "Escape": (27, ""),
     "Space": (32, " "),
     "ArrowDown": (40, ""),
+    "q": (81, "q"),
 }
+# As the protocol counts them.
+MODIFIERS = {"Alt": 1, "Control": 2}
 MOST_TABS = 60
 TOURS = "g2p_payment_simple_mpesa.assets_tours"
 # What Odoo 17.0 and 19.0 write to the console when a tour is through.
@@ -394,10 +397,16 @@ class Browser:
         self.key("Enter")
 
     def key(self, name):
-        """Press a key of ``KEYS`` and let it go again, and wait until the page has done it."""
+        """Press a key of ``KEYS`` and let it go again; with a modifier, as ``Control+Enter``.
+
+        Waits until the page has done it.
+        """
         self.acts += 1
+        *modifiers, name = name.split("+")
         code, typed = KEYS[name]
         key = {"key": typed if typed == " " else name, "code": name, "windowsVirtualKeyCode": code}
+        key["modifiers"] = sum(MODIFIERS[modifier] for modifier in modifiers)
+        typed = "" if modifiers else typed
         self.call("Input.dispatchKeyEvent", type="keyDown", **key, **({"text": typed} if typed else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **key)
         time.sleep(0.05)
