@@ -13,6 +13,9 @@ from ..models import const
 from ..models.live_pages import channel
 from .common import ProgramCase, make_cycle, phone
 
+# The number and the amount of each outcome.
+OUTCOMES = {"paid": [7, 700], "doubt": [1, 100], "refused": [1, 100], "ready": [1, 100]}
+
 
 class OverviewCase(ProgramCase):
     def setUp(self):
@@ -239,18 +242,25 @@ class TestForms(OverviewCase):
         box = "//div[@name='button_box']//button[starts-with(@name, 'action_mpesa_')]"
         return [button for button in self.arch(record).xpath(box) if not self.is_hidden(record, button)]
 
-    def test_each_outcome_has_a_button_with_number_and_amount(self):
+    def test_each_outcome_of_a_batch_has_a_button_with_number_and_amount(self):
+        found = {}
+        for button in self.shown_buttons(self.batch):
+            fields = [field.get("name") for field in button.iter("field")]
+            if fields:
+                shown = safe_eval(button.get("context"))["mpesa_show"]
+                found[shown] = [self.batch[name] for name in fields]
+                self.assertEqual(len(self.rows(self.batch, shown)), found[shown][0])
+        self.assertEqual(found, OUTCOMES)
+
+    def test_each_part_of_the_progress_opens_its_payments(self):
         for record in (self.batch, self.cycle):
-            found = {}
-            for button in self.shown_buttons(record):
-                fields = [field.get("name") for field in button.iter("field")]
-                if fields:
-                    shown = safe_eval(button.get("context"))["mpesa_show"]
-                    found[shown] = [record[name] for name in fields]
-                    self.assertEqual(len(self.rows(record, shown)), found[shown][0])
-            self.assertEqual(
-                found, {"paid": [7, 700], "doubt": [1, 100], "refused": [1, 100], "ready": [1, 100]}, record
-            )
+            bars = self.arch(record).xpath("//sheet//field[@name='mpesa_progress'][not(ancestor::field)]")
+            self.assertEqual(len(bars), 1, record)
+            parts = {part["name"]: part for part in record.mpesa_progress["parts"]}
+            found = {name: [part["count"], part["amount"]] for name, part in parts.items()}
+            self.assertEqual(found, OUTCOMES, record)
+            for name, (count, _amount) in found.items():
+                self.assertEqual(len(self.rows(record, name)), count, name)
 
     def test_a_cycle_that_is_not_paid_by_us_has_none_of_it(self):
         cycle, _entitlements = make_cycle(self.env, self.program, 1, name="Cycle 2")

@@ -11,7 +11,8 @@ const PATIENCE = 20000;
 
 /**
  * How far the payments of a batch or a cycle are. In a form it moves while the page is open: the whole record
- * is read again when the server says that it has changed, unless somebody is editing it.
+ * is read again when the server says that it has changed, unless somebody is editing it. Each part opens its
+ * payments.
  */
 export class MpesaProgressField extends Component {
     static template = "g2p_payment_simple_mpesa.Progress";
@@ -49,6 +50,19 @@ export class MpesaProgressField extends Component {
 
     amount(part) {
         return formatMonetary(part.amount, { currencyId: this.value.currency });
+    }
+
+    /** The payments of one part, in a list, as a button of the form would open them. */
+    open(part) {
+        const { context, evalContext, resModel, resId, resIds } = this.props.record;
+        return this.env.onClickViewButton({
+            clickParams: {
+                type: "object",
+                name: "action_mpesa_show",
+                context: { mpesa_show: part.name },
+            },
+            getResParams: () => ({ context, evalContext, resModel, resId, resIds }),
+        });
     }
 
     follow(model, id) {
