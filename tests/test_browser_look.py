@@ -4,7 +4,6 @@ import json
 
 from odoo.tests import tagged
 
-from .common import phone
 from .test_browser import MANAGER, BrowserCase
 
 OURS = "g2p_payment_simple_mpesa"
@@ -62,23 +61,6 @@ class TestLook(BrowserCase):
     def action(self, name):
         return self.admin.ref(f"{OURS}.{name}")
 
-    def send(self):
-        """A cycle of which four are paid, one is refused and one is in doubt; gives its id."""
-        cycle = self.lab.cycle(self.server, 6)
-        self.gateway.fault(phone(1), "500-taken")
-        self.gateway.fault(phone(2), "refuse")
-        self.server.prepare(cycle)
-        self.server.send(cycle)
-        self.assertEqual(self.lab.states(cycle), {"doubt": 1, "paid": 4, "refused": 1})
-        return cycle
-
-    def doubt(self, cycle):
-        """The payment of the cycle that is in doubt."""
-        [doubt] = self.admin.call(
-            "g2p.payment", "search", [("cycle_id", "=", cycle), ("mpesa_state", "=", "doubt")]
-        )
-        return doubt
-
     def assert_readable(self, table, name):
         """All headings and cells of a list."""
         self.browser.see(f"{table} .o_data_row")
@@ -88,7 +70,7 @@ class TestLook(BrowserCase):
 
     def test_amounts_of_payments_have_a_currency_and_a_sum(self):
         browser = self.browser
-        cycle = self.send()
+        cycle = self.sent(6, refused=[2])
         self.log_in("manager")
         self.open_batch(cycle)
         browser.click(".oe_stat_button", "Paid")
@@ -104,9 +86,9 @@ class TestLook(BrowserCase):
 
     def test_the_journal_can_be_read(self):
         browser = self.browser
-        cycle = self.send()
+        cycle = self.sent(6, refused=[2])
         self.log_in("manager")
-        browser.open("g2p.payment", self.doubt(cycle), self.admin.ref("g2p_programs.action_payment"))
+        browser.open("g2p.payment", self.doubt(cycle)["id"], self.admin.ref("g2p_programs.action_payment"))
         self.assert_readable(".o_field_widget[name='mpesa_attempt_ids']", "payment")
         browser.open(MANAGER, self.lab.ids["manager"], self.action("action_manager"))
         browser.click(".o_notebook .nav-link", "History")
@@ -122,7 +104,7 @@ class TestLook(BrowserCase):
 
     def test_batches_can_be_read(self):
         browser = self.browser
-        cycle = self.send()
+        cycle = self.sent(6, refused=[2])
         self.log_in("manager")
         browser.open("g2p.payment.batch", action=self.admin.ref("g2p_programs.action_payment_batch"))
         self.assert_readable(".o_list_view", "batches")
@@ -132,10 +114,10 @@ class TestLook(BrowserCase):
 
     def test_what_is_settled_can_be_read(self):
         browser = self.browser
-        cycle = self.send()
+        cycle = self.sent(6, refused=[2])
         self.lab.let_hours_pass()
         self.log_in("finance")
-        browser.open("g2p.payment", self.doubt(cycle), self.admin.ref("g2p_programs.action_payment"))
+        browser.open("g2p.payment", self.doubt(cycle)["id"], self.admin.ref("g2p_programs.action_payment"))
         browser.click("button", "Settle")
         self.assert_readable(".modal .o_field_widget[name='payment_ids']", "settle")
         self.show_column("payment_ids", "Reason")
@@ -152,7 +134,7 @@ class TestLook(BrowserCase):
     def test_each_outcome_is_one_click_away(self):
         """On OpenG2P's own cycle, too, which has many buttons above."""
         browser = self.browser
-        cycle = self.send()
+        cycle = self.sent(6, refused=[2])
         self.log_in("manager")
         for width, height in ((1366, 900), (390, 844)):
             browser.size(width, height)
@@ -196,11 +178,13 @@ class TestLook(BrowserCase):
 
     def test_no_key_settles_by_itself(self):
         browser = self.browser
-        cycle = self.send()
+        cycle = self.sent(6, refused=[2])
         self.lab.let_hours_pass()
         self.log_in("finance")
         for key in ("Enter", "Control+Enter"):
-            browser.open("g2p.payment", self.doubt(cycle), self.admin.ref("g2p_programs.action_payment"))
+            browser.open(
+                "g2p.payment", self.doubt(cycle)["id"], self.admin.ref("g2p_programs.action_payment")
+            )
             browser.click("button", "Settle")
             browser.see(".modal", "gateway's own records")
             browser.tab_to("outcome")
