@@ -224,6 +224,8 @@ class TestSignoff(ProgramCase):
         self.entitlements[0].copy({"state": "approved", "initial_amount": 250})
         page = self.page()
         self.assertIn("Approved, and no payment was prepared: 1 (250.00", page)
+        wizard = self.env["g2p.payment.mpesa.reconciliation"].new({"cycle_id": self.cycle.id})
+        self.assertEqual(wizard.not_prepared_count, 1)
         self.assertIn("Payments that are not closed: 2", page)
         self.env.cr.execute(
             "UPDATE g2p_payment SET mpesa_state = 'paid' WHERE cycle_id = %s", [self.cycle.id]

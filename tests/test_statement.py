@@ -485,6 +485,13 @@ class TestSettleByStatement(StatementCase):
         found |= {"Amount differs": [1, 100], "In no statement": [2, 200]}
         self.assertEqual(self.signoff(), found)
 
+    def test_in_the_sign_off_a_file_that_shows_it_counts_for_more_than_one_that_does_not(self):
+        self.compare(self.line(0, minutes=-10), self.line(1, minutes=10))
+        found = {"Agreed": [2, 200], "Only here": [2, 200], "In doubt here, not there": [2, 200]}
+        self.assertEqual(self.signoff(), found)
+        self.compare(self.line(2))
+        self.assertEqual(self.signoff(), found | {"Agreed": [3, 300], "Only here": [1, 100]})
+
     def test_the_sign_off_knows_what_has_become_of_a_payment_since(self):
         self.compare(self.line(4))
         self.assertEqual(self.signoff()["Paid there, in doubt here"], [1, 100])

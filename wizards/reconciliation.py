@@ -14,6 +14,7 @@ class ReconciliationWizard(models.TransientModel):
     cycle_id = fields.Many2one("g2p.cycle", required=True, domain="[('program_id', '=', program_id)]")
     currency_id = fields.Many2one("res.currency", compute="_compute_totals")
     test_count = fields.Integer("Sent in Test Mode", compute="_compute_totals")
+    not_prepared_count = fields.Integer("Not Prepared", compute="_compute_totals")
     count = fields.Integer("Payments", compute="_compute_totals")
     amount = fields.Monetary(compute="_compute_totals")
     paid_count = fields.Integer("Paid", compute="_compute_totals")
@@ -73,6 +74,7 @@ class ReconciliationWizard(models.TransientModel):
                 own = [(count, amount) for state, count, amount in groups if state in states]
                 wizard[f"{name}_count"] = sum(count for count, _amount in own)
                 wizard[f"{name}_amount"] = sum(amount for _count, amount in own)
+            wizard.not_prepared_count = wizard.cycle_id.sudo()._mpesa_not_prepared()[0]
             wizard.test_count = self.env["g2p.payment"].search_count(
                 [
                     ("cycle_id", "=", wizard.cycle_id.id),
