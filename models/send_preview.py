@@ -135,13 +135,16 @@ def repeated_payees(env, which):
 
     Also in its other batches: who sends one after the other is to see it, too.
     """
+    # In one pass, without a join: of new rows PostgreSQL knows nothing, and would compare each with each.
+    batch_ids, manager_id, ids, _ids = which
     env.cr.execute(
-        "SELECT p.account_number FROM g2p_payment p"
-        " WHERE p.cycle_id IN (SELECT cycle_id FROM g2p_payment_batch WHERE id = ANY(%s))"
-        "   AND p.mpesa_manager_id = %s AND p.mpesa_state <> 'refused' AND p.account_number IN ("
-        f"      SELECT account_number FROM g2p_payment p WHERE {OURS} AND mpesa_state = 'ready'"
-        "          AND NOT coalesce(mpesa_reason, '') = ANY(%s))"
-        " GROUP BY p.account_number HAVING count(*) > 1",
-        [which[0], which[1], *which, list(const.HELD)],
+        "SELECT account_number FROM g2p_payment p"
+        " WHERE cycle_id = ANY(ARRAY(SELECT cycle_id FROM g2p_payment_batch WHERE id = ANY(%s)))"
+        " AND mpesa_manager_id = %s AND mpesa_state <> 'refused'"
+        " AND account_number IS NOT NULL GROUP BY account_number"
+        " HAVING count(*) > 1"
+        " AND bool_or(batch_id = ANY(%s) AND (%s::int4[] IS NULL OR p.id = ANY(%s))"
+        "     AND mpesa_state = 'ready' AND NOT coalesce(mpesa_reason, '') = ANY(%s))",
+        [batch_ids, manager_id, batch_ids, ids, ids, list(const.HELD)],
     )
     return [row[0] for row in env.cr.fetchall()]
