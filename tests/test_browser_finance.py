@@ -121,7 +121,7 @@ class TestFinance(BrowserCase):
 
     def test_what_was_sent_in_test_mode_stays_a_test(self):
         """Though the gateway is live by now."""
-        browser, cycle = self.browser, self.sent()
+        browser, cycle = self.browser, self.sent(6, refused=[2])
         self.lab.set_manager(mode="live")
         self.log_in("finance")
         self.open_cycle(cycle)
