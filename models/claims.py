@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg2
 
 from ..gateway.simple import Order
-from . import const
+from . import const, statement_match
 from .own_cursor import PASSING, OwnCursor
 from .payment import AS_IT_IS, NOW
 
@@ -205,6 +205,7 @@ class Claims:
             f"""
             SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
                    e.partner_id, e.state AS entitlement_state, e.initial_amount,
+                   {statement_match.entitlement_shown_as_paid("p")} AS shown_as_paid,
                    {AS_IT_IS} AS looked_up
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id
@@ -233,7 +234,11 @@ class Claims:
         for row in rows:
             payee = payees.get(row["partner_id"])
             problem = manager._mpesa_problem(
-                row["amount_issued"], payee, row["entitlement_state"], row["initial_amount"]
+                row["amount_issued"],
+                payee,
+                row["entitlement_state"],
+                row["initial_amount"],
+                row["shown_as_paid"],
             )
             (problems if problem else sendable).append((row, problem or payee))
         return sendable, problems

@@ -56,6 +56,7 @@ REASONS = [
     ("below_minimum", "The amount is below the smallest that may be sent"),
     ("above_maximum", "The amount is above the largest that may be sent"),
     ("above_entitlement", "The amount is larger than the entitlement"),
+    ("shown_as_paid", "A statement shows that this was paid already"),
     ("entitlement_closed", "The entitlement is no longer approved"),
     ("payee_busy", "Another payment to this payee is on its way"),
     # Because of the payee or the amount.
@@ -122,6 +123,7 @@ HELD = {
     "above_maximum",
     "above_entitlement",
     "entitlement_closed",
+    "shown_as_paid",
 }
 
 # What is to be done before the person of a refused payment is prepared again: nothing, for what was wrong

@@ -97,18 +97,20 @@ class MpesaPayee(models.AbstractModel):
         whole = round(amount) if math.isfinite(amount) else None
         return whole if whole is not None and abs(float(amount) - whole) < 0.005 else None
 
-    def _mpesa_problem(self, amount, payee, entitlement_state="approved", entitled=None):
+    def _mpesa_problem(self, amount, payee, entitlement_state="approved", entitled=None, shown_as_paid=False):
         """What keeps a payment from going out, as a code of ``const.REASONS``, or None.
 
         :param amount: in the program's currency.
         :param payee: the payee id, or None.
         :param entitled: what was approved, if it is to be compared.
+        :param bool shown_as_paid: whether a statement of the gateway shows that it was paid already.
         """
         self.ensure_one()
         # Also where no limit is set: a float knows no cents any more, and a gateway's own numbers overflow.
         most = self.max_amount or MOST_AMOUNT
         shillings = self._whole_shillings(amount)
         checks = (
+            ("shown_as_paid", shown_as_paid),
             ("entitlement_closed", entitlement_state in const.CLOSED_ENTITLEMENTS),
             ("above_entitlement", entitled is not None and exceeds(amount, entitled)),
             ("not_positive", amount <= 0),

@@ -4,6 +4,7 @@ from uuid import uuid4
 from odoo import _, fields, models
 from odoo.tools import split_every
 
+from . import statement_match
 from .bulk_create import BulkCreate
 from .notify import notification
 from .payment import check_access
@@ -128,14 +129,15 @@ class MpesaPrepare(models.AbstractModel):
     def _unpaid_query(self, domain, **options):
         """The query of entitlements that have no payment, of whatever manager, but failed ones.
 
-        And none whose failed payment the gateway has taken after all.
+        And none whose failed payment the gateway has taken after all, by its answer or by a statement.
         """
         query = self.env["g2p.entitlement"]._search(domain, **options)
         query.add_where(
             "NOT EXISTS (SELECT 1 FROM g2p_payment p WHERE p.entitlement_id = g2p_entitlement.id"
             " AND (p.status IS DISTINCT FROM 'failed' OR p.mpesa_reason = 'settled_not_paid' AND EXISTS ("
             "     SELECT 1 FROM g2p_payment_mpesa_attempt a"
-            "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed'))))"
+            "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed'))"
+            f"   OR {statement_match.shown_as_paid('p')}))"
         )
         return query
 

@@ -32,6 +32,26 @@ BY_KEY = """
 SHOWN_AS_PAID = [("result", "=", "doubt"), ("matched_by", "in", ("reference", "receipt", "payee"))]
 
 
+def shown_as_paid(payment):
+    """SQL: whether a statement names this payment, by reference or receipt, though it was not paid here.
+
+    :param str payment: an alias of ``g2p_payment``. By payee, amount and time alone it may be another one's.
+    """
+    return (
+        f"EXISTS (SELECT FROM g2p_payment_mpesa_statement_line line WHERE line.payment_id = {payment}.id"
+        " AND line.matched_by IN ('reference', 'receipt')"
+        " AND line.result IN ('not_here', 'differs', 'twice'))"
+    )
+
+
+def entitlement_shown_as_paid(payment):
+    """SQL: the same of any payment that was made for the entitlement of this one."""
+    return (
+        f"EXISTS (SELECT FROM g2p_payment there WHERE there.entitlement_id = {payment}.entitlement_id"
+        f" AND {shown_as_paid('there')})"
+    )
+
+
 def to_settle(statement):
     """The domain of a statement's lines by which doubts can be settled."""
     return [("statement_id", "=", statement.id), *SHOWN_AS_PAID]

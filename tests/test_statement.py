@@ -458,6 +458,30 @@ class TestSettleByStatement(StatementCase):
         self.by_hand(4, outcome="paid", receipt="TX4", paid_on=paid_on)
         self.assertEqual((statement.doubt_count, statement.agreed_count), (0, 1))
 
+    def test_what_a_statement_shows_as_paid_is_not_prepared_again(self):
+        """The gateway has refused it, and paid it all the same."""
+        self.by_hand(4, outcome="not_paid", reason="It is not there")
+        self.by_hand(5, outcome="not_paid", reason="It is not there")
+        statement = self.compare(self.line(4, reference=self.rows[4].mpesa_reference))
+        self.assertIn("not_here", self.results(statement).values())
+        self.prepare()
+        self.assertEqual((self.payments() - self.rows).entitlement_id, self.rows[5].entitlement_id)
+        self.assertEqual(self.rows.batch_id._mpesa_refused_for_now()[const.CORRECT], self.rows.browse())
+
+    def test_what_a_statement_shows_as_paid_is_not_sent(self):
+        """Also where it was prepared again before the statement came."""
+        self.by_hand(4, outcome="not_paid", reason="It is not there")
+        self.by_hand(5, outcome="not_paid", reason="It is not there")
+        self.prepare()
+        held, other = self.payments() - self.rows
+        self.compare(self.line(4, reference=self.rows[4].mpesa_reference))
+        self.gateway.clear_faults()
+        self.send()
+        self.env.invalidate_all()
+        self.assertEqual((held.mpesa_state, held.mpesa_reason), ("ready", "shown_as_paid"))
+        self.assertEqual(other.mpesa_state, "paid")
+        self.assertEqual(self.gateway.ledger()["count"], 5)
+
     def by_hand(self, number, **vals):
         settle = self.env["g2p.payment.mpesa.settle.wizard"].with_user(self.finance)
         settle = settle.with_context(active_model="g2p.payment", active_ids=self.rows[number].ids)
