@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg2
 
 from ..gateway.simple import Order
-from . import const, statement_match
+from . import const, statement_facts
 from .own_cursor import PASSING, OwnCursor
 from .payment import AS_IT_IS, NOW
 
@@ -205,7 +205,7 @@ class Claims:
             f"""
             SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
                    e.partner_id, e.state AS entitlement_state, e.initial_amount,
-                   {statement_match.entitlement_shown_as_paid("p")} AS shown_as_paid,
+                   {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
                    {AS_IT_IS} AS looked_up
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id

@@ -27,7 +27,8 @@ SOURCES = {
     READY: {SENDING},
     SENDING: {READY, DOUBT},
     ACCEPTED: {SENDING},
-    PAID: {SENDING, ACCEPTED, DOUBT},
+    # From ready and refused by a person alone, with a line of a statement that names the payment.
+    PAID: {SENDING, ACCEPTED, DOUBT, READY, REFUSED},
     REFUSED: {SENDING, ACCEPTED, DOUBT, READY},
     DOUBT: {SENDING, ACCEPTED},
 }

@@ -4,7 +4,7 @@ from uuid import uuid4
 from odoo import _, fields, models
 from odoo.tools import split_every
 
-from . import statement_match
+from . import statement_facts
 from .bulk_create import BulkCreate
 from .notify import notification
 from .payment import check_access
@@ -137,7 +137,7 @@ class MpesaPrepare(models.AbstractModel):
             " AND (p.status IS DISTINCT FROM 'failed' OR p.mpesa_reason = 'settled_not_paid' AND EXISTS ("
             "     SELECT 1 FROM g2p_payment_mpesa_attempt a"
             "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed'))"
-            f"   OR {statement_match.shown_as_paid('p')}))"
+            f"   OR {statement_facts.shown_as_paid('p')}))"
         )
         return query
 

@@ -1,6 +1,6 @@
 from odoo import api, fields, models
 
-from . import const, statement_match
+from . import const, statement_facts
 
 
 class PaymentBatch(models.Model):
@@ -49,7 +49,7 @@ class PaymentBatch(models.Model):
         self.env.cr.execute(
             "SELECT p.id, p.mpesa_reason FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id"
             " WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'refused' AND e.state = 'approved'"
-            f"   AND NOT {statement_match.shown_as_paid('p')}"
+            f"   AND NOT {statement_facts.shown_as_paid('p')}"
             "   AND NOT EXISTS ("
             "       SELECT 1 FROM g2p_payment later"
             "        WHERE later.entitlement_id = p.entitlement_id AND later.id > p.id)",

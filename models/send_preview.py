@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from . import const, statement_match
+from . import const, statement_facts
 from .own_cursor import durably, own_transaction
 
 # Ready payments that are looked at anew, those first that something was known against.
@@ -64,7 +64,7 @@ def look_again(manager, which):
     cr.execute(
         f"""
         SELECT p.id, p.amount_issued, p.mpesa_reason, e.partner_id, e.state AS entitlement_state,
-               e.initial_amount, {statement_match.entitlement_shown_as_paid("p")} AS shown_as_paid
+               e.initial_amount, {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
           FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
          WHERE {OURS} AND p.mpesa_state = 'ready'
          ORDER BY p.mpesa_reason IS NULL, p.id

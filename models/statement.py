@@ -9,7 +9,7 @@ from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.masking import mask_payee
-from . import statement_file, statement_match
+from . import statement_facts, statement_file, statement_match
 from .attempt_report import AGGREGATOR
 from .statement_file import SAMPLES
 
@@ -132,6 +132,8 @@ class Statement(models.Model):
     twice_count = fields.Integer("Paid Twice", compute="_compute_counts")
     doubt_count = fields.Integer("To Be Settled", compute="_compute_counts")
     open_count = fields.Integer("To Be Looked Into", compute="_compute_counts")
+    # As things stand now, and not as they stood when it was compared.
+    settle_count = fields.Integer("Can Be Settled as Paid", compute="_compute_settle_count")
     excess = fields.Monetary(
         "Paid Too Much",
         readonly=True,
@@ -161,6 +163,11 @@ class Statement(models.Model):
     def _compute_currency_id(self):
         for statement in self:
             statement.currency_id = statement.program_id._mpesa_currency()
+
+    @api.depends("line_ids.payment_id.mpesa_state", "line_ids.matched_by")
+    def _compute_settle_count(self):
+        for statement in self:
+            statement.settle_count = len(statement_facts.settling_lines_of(statement._origin))
 
     @api.depends("line_ids.result")
     def _compute_counts(self):
@@ -381,12 +388,12 @@ class Statement(models.Model):
     def action_settle(self):
         """The dialogue by which doubts that the statement shows as paid are settled, with it as evidence."""
         self.ensure_one()
-        return self._open_lines_in_settle(self.line_ids.search(statement_match.to_settle(self)))
+        return self._open_lines_in_settle(statement_facts.settling_lines_of(self))
 
     @api.model
     def _open_lines_in_settle(self, lines):
         if not lines:
-            raise UserError(_("There is no doubt here that this statement shows as paid."))
+            raise UserError(_("There is nothing here that can be settled as paid by this statement."))
         return {
             "type": "ir.actions.act_window",
             "name": _("Settle as Paid"),
@@ -472,7 +479,7 @@ class StatementLine(models.Model):
     number = fields.Integer("Row", readonly=True, **{AGGREGATOR: None})
     kind = fields.Selection(KINDS, readonly=True)
     reference = fields.Char(readonly=True)
-    receipt = fields.Char(readonly=True)
+    receipt = fields.Char(readonly=True, index="btree_not_null")
     linked = fields.Char("Takes Back", readonly=True)
     payee = fields.Char(readonly=True)
     payee_masked = fields.Char("Masked Payee", compute="_compute_payee_masked")
@@ -495,15 +502,23 @@ class StatementLine(models.Model):
     amount_here = fields.Monetary("Amount Here", related="payment_id.amount_issued")
     mpesa_state = fields.Selection(related="payment_id.mpesa_state", string="Outcome Here")
 
+    can_settle = fields.Boolean(compute="_compute_can_settle")
+
+    @api.depends("payment_id.mpesa_state", "matched_by")
+    def _compute_can_settle(self):
+        able = statement_facts.lines_that_settle(self)
+        for line in self:
+            line.can_settle = line in able
+
     @api.depends("payee")
     def _compute_payee_masked(self):
         for line in self:
             line.payee_masked = mask_payee(line.payee) if line.payee else False
 
     def action_settle(self):
-        """Settle the payments of these lines as paid, where they are in doubt."""
-        doubts = self.filtered(lambda line: line.result == "doubt")
-        return self.env["g2p.payment.mpesa.statement"]._open_lines_in_settle(doubts)
+        """Settle the payments of these lines as paid, where a line is evidence enough for it."""
+        lines = statement_facts.lines_that_settle(self)
+        return self.env["g2p.payment.mpesa.statement"]._open_lines_in_settle(lines)
 
 
 class StatementSummary(models.Model):

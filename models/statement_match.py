@@ -28,33 +28,19 @@ BY_KEY = """
 """
 
 
-# Lines that are evidence enough to settle a doubt; a masked payee is not.
-SHOWN_AS_PAID = [("result", "=", "doubt"), ("matched_by", "in", ("reference", "receipt", "payee"))]
-
-
-def shown_as_paid(payment):
-    """SQL: whether a statement names this payment, by reference or receipt, though it was not paid here.
-
-    :param str payment: an alias of ``g2p_payment``. By payee, amount and time alone it may be another one's.
-    """
-    return (
-        f"EXISTS (SELECT FROM g2p_payment_mpesa_statement_line line WHERE line.payment_id = {payment}.id"
-        " AND line.matched_by IN ('reference', 'receipt')"
-        " AND line.result IN ('not_here', 'differs', 'twice'))"
-    )
-
-
-def entitlement_shown_as_paid(payment):
-    """SQL: the same of any payment that was made for the entitlement of this one."""
-    return (
-        f"EXISTS (SELECT FROM g2p_payment there WHERE there.entitlement_id = {payment}.entitlement_id"
-        f" AND {shown_as_paid('there')})"
-    )
-
-
-def to_settle(statement):
-    """The domain of a statement's lines by which doubts can be settled."""
-    return [("statement_id", "=", statement.id), *SHOWN_AS_PAID]
+# What a line takes back may be of another file, which was compared before it or after it.
+BY_LINE = """
+    UPDATE g2p_payment_mpesa_statement_line l SET payment_id = o.payment_id, matched_by = o.matched_by
+      FROM g2p_payment_mpesa_statement_line o, g2p_payment_mpesa_statement file
+     WHERE l.payment_id IS NULL AND l.kind = 'money_in' AND o.kind = 'payment' AND o.payment_id IS NOT NULL
+       AND file.manager_id = ANY(%(managers)s) AND file.state = 'compared' AND {condition}
+"""
+TAKES_BACK = (
+    "o.receipt = l.linked AND l.statement_id = %(statement)s AND file.id = o.statement_id",
+    "o.receipt = l.linked AND o.statement_id = %(statement)s AND file.id = l.statement_id",
+    "o.receipt = l.receipt AND o.statement_id = l.statement_id AND l.statement_id = %(statement)s"
+    " AND file.id = l.statement_id",
+)
 
 
 def match(statement):
@@ -83,18 +69,9 @@ def match(statement):
         cr.execute(
             BY_KEY.format(column=column, key=key), {**values, "matched_by": matched_by, "kinds": kinds}
         )
-    # What it takes back may be a line that was matched by its reference.
-    cr.execute(
-        """
-        UPDATE g2p_payment_mpesa_statement_line l SET payment_id = o.payment_id, matched_by = 'receipt'
-          FROM g2p_payment_mpesa_statement_line o
-         WHERE l.statement_id = %(statement)s AND l.payment_id IS NULL AND l.kind = 'money_in'
-           AND o.statement_id = l.statement_id AND o.kind = 'payment' AND o.payment_id IS NOT NULL
-           AND o.receipt IN (l.linked, l.receipt)
-        """,
-        values,
-    )
     _match_by_payee(statement, values)
+    for condition in TAKES_BACK:
+        cr.execute(BY_LINE.format(condition=condition), values)
     statement.env.invalidate_all()
 
 

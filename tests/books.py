@@ -19,6 +19,9 @@ ARROWS = {
     ("doubt", "paid"),
     ("doubt", "refused"),
     ("ready", "refused"),
+    # By a line of a statement that names the payment.
+    ("ready", "paid"),
+    ("refused", "paid"),
 }
 # Only where the gateway honours the reference.
 AGAIN = ("doubt", "sending")

@@ -6,9 +6,9 @@ from odoo import _, api, fields, models
 from odoo.exceptions import AccessError, UserError, ValidationError
 
 from ..gateway.masking import mask_payee
-from ..models import const, statement_match
+from ..models import const, statement_facts, statement_match
 from ..models.own_cursor import durably
-from ..models.payment import check_access
+from ..models.payment import NOT_FAILED, check_access
 
 # What shows that a payment was paid: the receipt (or None), when, and where that is written.
 Evidence = namedtuple("Evidence", "receipt paid_on note")
@@ -94,10 +94,12 @@ class SettleWizard(models.TransientModel):
         sent = payments.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment")
         if self.env.user in payments.mpesa_sender_id | sent.user_id:
             raise UserError(_("You have sent one of these payments yourself. Somebody else must settle it."))
-        if self.outcome == "write_off":
+        never_sent = payments.filtered(lambda payment: payment.mpesa_state == const.READY)
+        if self.outcome == "write_off" or never_sent:
             self._check_no_part_in(payments)
+        if self.outcome == "write_off":
             return
-        if not all(payment.mpesa_sender_id for payment in payments) and self._may_send():
+        if not all(payment.mpesa_sender_id for payment in payments - never_sent) and self._may_send():
             raise UserError(
                 _(
                     "Nobody knows who sent one of these payments by the earlier module, and it may have been"
@@ -117,7 +119,7 @@ class SettleWizard(models.TransientModel):
             raise UserError(
                 _(
                     "You have prepared one of these payments, or sent its batch, yourself. Somebody else must"
-                    " write it off."
+                    " write it off, or settle it."
                 )
             )
 
@@ -149,6 +151,7 @@ class SettleWizard(models.TransientModel):
             self._check_receipts()
         if self.outcome == "not_paid":
             self._check_patience()
+        if self.outcome != "paid":
             self._check_no_statement()
         if self.outcome == "paid" and len(self.payment_ids) > 1:
             raise ValidationError(_("A receipt is for one payment: settle paid ones one by one."))
@@ -157,13 +160,42 @@ class SettleWizard(models.TransientModel):
 
     def _check_lines(self):
         """A statement settles what it shows as paid, each by a line of its own."""
-        if self.outcome != "paid" or any(line.result != "doubt" for line in self.line_ids):
-            raise UserError(_("A line of a statement settles a doubt as paid, and nothing else."))
+        lines = self.line_ids.sudo()
+        if self.outcome != "paid" or statement_facts.lines_that_settle(lines) != lines.sorted():
+            raise UserError(
+                _(
+                    "A line of a statement settles as paid, and nothing else: a doubt by reference, receipt"
+                    " or payee; what was refused or never sent by reference or receipt alone. It must show the"
+                    " whole amount, nothing of it may have come back, and nothing else may have been paid for"
+                    " the entitlement."
+                )
+            )
+        self._check_not_prepared_again()
         if len(self.line_ids) != len(self.payment_ids) or self.line_ids.payment_id != self.payment_ids:
             raise UserError(_("Each payment needs a line of the statement of its own."))
         if not all(line.moment for line in self.line_ids):
             raise ValidationError(_("Give the receipt and the day on which it was paid."))
         self._check_receipts()
+
+    def _check_not_prepared_again(self):
+        """What was paid is one payment: the one that was prepared in its place ends first."""
+        payments = self.payment_ids.sudo()
+        other = payments.search(
+            [
+                ("entitlement_id", "in", payments.entitlement_id.ids),
+                ("id", "not in", payments.ids),
+                *NOT_FAILED,
+            ],
+            limit=1,
+        )
+        if other:
+            raise UserError(
+                _(
+                    "Another payment was prepared for the same entitlement: %s. Write it off, or settle it,"
+                    " first.",
+                    other.display_name,
+                )
+            )
 
     def _check_receipts(self):
         payments, evidence = self.payment_ids.sudo(), self._evidence()
@@ -198,24 +230,23 @@ class SettleWizard(models.TransientModel):
 
     def _check_no_statement(self):
         """What a statement shows as paid is not to be prepared again."""
-        lines = self.env["g2p.payment.mpesa.statement.line"].sudo()
-        shown = lines.search(
-            [("payment_id", "in", self.payment_ids.ids), *statement_match.SHOWN_AS_PAID], limit=1
-        )
+        shown = statement_facts.payments_shown_as_paid(self.payment_ids.sudo())
         if shown:
+            lines = self.env["g2p.payment.mpesa.statement.line"].sudo()
+            line = lines.search([("payment_id", "=", shown[0].id), ("kind", "=", "payment")], limit=1)
             raise UserError(
                 _(
                     "The statement %(statement)s shows that this was paid: %(payment)s. Settle it as paid, by"
                     " the statement.",
-                    statement=shown.statement_id.name,
-                    payment=shown.payment_id.display_name,
+                    statement=line.statement_id.name,
+                    payment=shown[0].display_name,
                 )
             )
 
     def _statements(self, own, payments):
         """The statements of which the results follow from how these payments stand."""
         lines = own["g2p.payment.mpesa.statement.line"].search(
-            [("payment_id", "in", payments.ids), ("result", "in", ("doubt", "doubt_only_here"))]
+            [("payment_id", "in", payments.ids), ("result", "!=", False)]
         )
         return lines.statement_id
 
@@ -227,7 +258,7 @@ class SettleWizard(models.TransientModel):
             return
         statements = self._statements(own, payments)
         sources, target = {
-            "paid": ([const.DOUBT], const.PAID),
+            "paid": (self._sources_of_paid(), const.PAID),
             "not_paid": ([const.DOUBT], const.REFUSED),
             "write_off": ([const.READY], const.REFUSED),
         }[self.outcome]
@@ -242,6 +273,10 @@ class SettleWizard(models.TransientModel):
         payments.batch_id._mpesa_happened(self.outcome, numbers=counts)
         for statement in statements:
             statement_match.judge(statement)
+
+    def _sources_of_paid(self):
+        """A line of a statement, which was looked at, may show as paid what was refused or never sent."""
+        return [const.DOUBT, const.READY, const.REFUSED] if self.line_ids else [const.DOUBT]
 
     def _rows(self, payments):
         reason = {"paid": "settled_paid", "not_paid": "settled_not_paid", "write_off": "written_off"}

@@ -1,0 +1,93 @@
+"""What compared statements show of payments, as facts: read when a decision rests on it, and never stored.
+
+A line says that money left the account (``payment``) or came back (``money_in``). It is about a payment by
+its reference or receipt, which is strong; or by payee, amount and time, which is weak: it may be another
+one's. One transaction may stand in several files, and counts once.
+"""
+
+STRONG = ("reference", "receipt")
+# Weak ones, too; a masked payee is never enough.
+KNOWN = (*STRONG, "payee")
+
+
+def money_out(payments, matched_by):
+    """SQL: what left the account for some payments and has not come back; NULL where no line is about them.
+
+    :param str payments: a condition of ``line.payment_id``.
+    :param matched_by: by what a line may be about its payment: ``STRONG`` or ``KNOWN``.
+    """
+    names = ", ".join(f"'{name}'" for name in matched_by)
+    return f"""(
+        SELECT sum(CASE transaction.kind WHEN 'payment' THEN transaction.amount ELSE -transaction.amount END)
+          FROM (SELECT line.kind, max(round(line.amount::numeric, 2)) AS amount
+                  FROM g2p_payment_mpesa_statement_line line
+                  JOIN g2p_payment_mpesa_statement file ON file.id = line.statement_id
+                 WHERE line.payment_id {payments} AND file.state = 'compared'
+                   AND line.kind IN ('payment', 'money_in') AND line.matched_by IN ({names})
+                 GROUP BY line.payment_id, line.kind, coalesce(
+                       line.receipt, concat_ws('|', line.reference, line.payee, line.amount, line.moment))
+               ) transaction)"""
+
+
+def shown_as_paid(payment, matched_by=STRONG):
+    """SQL: whether statements show this payment as paid, whatever its own state; what came back is not paid.
+
+    :param str payment: an alias of ``g2p_payment``.
+    """
+    return f"coalesce({money_out(f'= {payment}.id', matched_by)} > 0, false)"
+
+
+def entitlement_shown_as_paid(payment):
+    """SQL: the same of any payment that was made for the entitlement of this one, by strong facts alone."""
+    return (
+        f"EXISTS (SELECT FROM g2p_payment there WHERE there.entitlement_id = {payment}.entitlement_id"
+        f" AND {shown_as_paid('there')})"
+    )
+
+
+# Lines by which their payments can be settled as paid: each shows all of the amount, that has not come back,
+# and nothing besides was paid for the entitlement. What was refused here, or never sent, needs a strong one.
+SETTLES = f"""
+    SELECT l.id FROM g2p_payment_mpesa_statement_line l
+      JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id AND s.state = 'compared'
+      JOIN g2p_payment p ON p.id = l.payment_id
+     WHERE {{condition}} AND l.kind = 'payment'
+       AND (p.mpesa_state = 'doubt' AND l.matched_by IN {KNOWN}
+            OR p.mpesa_state IN ('ready', 'refused') AND l.matched_by IN {STRONG})
+       AND round(l.amount::numeric, 2) = round(p.amount_issued, 2)
+       AND round(p.amount_issued, 2) = {
+    money_out("IN (SELECT q.id FROM g2p_payment q WHERE q.entitlement_id = p.entitlement_id)", KNOWN)
+}
+"""
+
+
+def lines_that_settle(lines):
+    """Those of the lines by which their payments can be settled as paid, as things stand now.
+
+    :param lines: ``g2p.payment.mpesa.statement.line`` records.
+    """
+    return _those(lines, "l.id = ANY(%s)", lines.ids)
+
+
+def settling_lines_of(statement):
+    """All lines of a statement by which payments can be settled as paid, as things stand now."""
+    return _those(statement.env["g2p.payment.mpesa.statement.line"], "l.statement_id = %s", statement.id)
+
+
+def _those(lines, condition, value):
+    lines.env.flush_all()
+    lines.env.cr.execute(SETTLES.format(condition=condition), [value or None])
+    return lines.browse(row[0] for row in lines.env.cr.fetchall()).sorted()
+
+
+def payments_shown_as_paid(payments, matched_by=KNOWN):
+    """Those of the payments that statements show as paid, as things stand now.
+
+    :param payments: ``g2p.payment`` records.
+    """
+    payments.env.flush_all()
+    payments.env.cr.execute(
+        f"SELECT p.id FROM g2p_payment p WHERE p.id = ANY(%s) AND {shown_as_paid('p', matched_by)}",
+        [payments.ids],
+    )
+    return payments.browse(row[0] for row in payments.env.cr.fetchall())
