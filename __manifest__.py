@@ -8,7 +8,7 @@
     "license": "LGPL-3",
     "development_status": "Beta",
     "depends": ["g2p_registry_base", "g2p_programs"],
-    "external_dependencies": {"python": ["certifi", "phonenumbers"]},
+    "external_dependencies": {"python": ["certifi", "cryptography", "phonenumbers"]},
     "data": [
         "security/ir.model.access.csv",
         "security/finance_rules.xml",
@@ -16,6 +16,7 @@
         "data/queue_job.xml",
         "data/ir_cron.xml",
         "data/finance.xml",
+        "data/secret.xml",
         "views/attempt.xml",
         "views/report_payment.xml",
         "views/report_attempt.xml",

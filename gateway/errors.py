@@ -22,6 +22,7 @@ FAILED_LATER = "failed_later"
 
 # Because of us.
 CREDENTIALS = "credentials"
+SECRET = "secret"
 FLOAT = "float"
 NOT_PERMITTED = "not_permitted"
 SETUP = "setup"

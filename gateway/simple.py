@@ -92,7 +92,7 @@ class Settings:
 
     Whole URLs, since every deployment has its own; ``timeout`` in seconds. ``sends_reference`` puts our
     reference into the deposit, for a gateway with a status query or one that honours it as the
-    idempotency key.
+    idempotency key. ``password_problem`` says why there is no password; then nobody logs in.
     """
 
     auth_url: str
@@ -105,6 +105,7 @@ class Settings:
     balance_url: str = ""
     sends_reference: bool = False
     connections: int = 1
+    password_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,9 @@ class SimpleMpesa:
             return balance
 
     def _login_once(self):
+        if self.settings.password_problem:
+            # Without a word to the gateway, which locks out who guesses.
+            raise errors.OurFault(errors.SECRET, self.settings.password_problem)
         form = {"email": self.settings.username, "password": self.settings.password}
         with self._contact("login") as contact:
             try:

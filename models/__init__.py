@@ -10,6 +10,7 @@ from . import (
     mpesa_connection,
     mpesa_payee,
     mpesa_prepare,
+    mpesa_secret,
     mpesa_send,
     mpesa_status,
     overview,

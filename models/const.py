@@ -68,6 +68,7 @@ REASONS = [
     ("failed_later", "The gateway took the order and could not carry it out"),
     # Because of us.
     ("credentials", "The gateway does not accept user name or password"),
+    ("secret", "The stored password cannot be read with the key that this server has"),
     ("float", "The float is too small"),
     ("not_permitted", "The gateway does not permit us to pay"),
     ("setup", "The gateway is not set up rightly"),

@@ -29,7 +29,7 @@ class MpesaConnection(models.AbstractModel):
         self.ensure_one()
         check_access(self, "write")
         passed, sentence = self._try_connection()
-        self.write(
+        self.sudo().write(
             {
                 "tested_at": fields.Datetime.now(),
                 "tested_by_id": self.env.uid,
@@ -87,6 +87,8 @@ class MpesaConnection(models.AbstractModel):
         return sentence or _("%(field)s: %(host)s does not answer as it should. It says: %(words)s", **words)
 
     def _problem_by_reason(self, words, error):
+        if error.reason == errors.SECRET:
+            return error.message
         if error.reason == errors.TLS:
             return self._certificate_problem(words, error)
         if error.reason == errors.CREDENTIALS:

@@ -13,6 +13,7 @@ from ..gateway import errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
 from .dispatch import LONGEST_PAUSE, LOOK_UP, Dispatch
+from .inside import delayed, in_job, job_uuid
 from .own_cursor import durably
 from .pace import Pace
 
@@ -44,6 +45,7 @@ class MpesaStatus(models.AbstractModel):
     def _cron_mpesa_refresh(self):
         """Scheduled: turn dead senders' claims into doubt, and ask gateways what became of payments."""
         durably(self.env, expire_leases)
+        self.env["g2p.program.payment.manager.mpesa"]._mpesa_renew_secrets_durably()
         ends = time.monotonic() + SECONDS_IN_RUN
         # Each of them, and there are as many as there are programs.
         for manager in self.sudo().search([]):  # pylint: disable=no-search-all
@@ -69,19 +71,20 @@ class MpesaStatus(models.AbstractModel):
     def _mpesa_refresh_in_job(self, key):
         """Ask by a job for what is due still, where a job does not do so already."""
         if self.status_endpoint_url and StatusQuery(self).anything_due():
-            self.with_delay(identity_key=key, priority=20)._refresh_status_job()
+            delayed(self, identity_key=key, priority=20)._refresh_status_job()
 
     def _refresh_status_job(self):
         """Queue job: ask the gateway for what is due, for a while, and leave the rest to another job.
 
         :return: what was done, as the job's result.
         """
+        self = in_job(self)
         try:
             asked = self._mpesa_refresh_status(ends=time.monotonic() + SECONDS_IN_JOB)
         except errors.GatewayError as error:
             # The scheduled job tries again.
             return error.message
-        self._mpesa_refresh_in_job(f"mpesa-status-{self.id}-after-{self.env.context.get('job_uuid')}")
+        self._mpesa_refresh_in_job(f"mpesa-status-{self.id}-after-{job_uuid(self.env)}")
         return f"{asked} asked"
 
     def _mpesa_give_up(self):

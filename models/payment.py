@@ -4,9 +4,10 @@ from collections import defaultdict
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
-from ..gateway.errors import GatewayError
+from ..gateway.errors import SECRET, GatewayError
 from ..gateway.masking import mask_payee
 from . import const, figures
+from .inside import preparing
 from .live_pages import tell_after_commit
 from .mpesa_payee import exceeds
 from .notify import notification
@@ -392,6 +393,9 @@ class Payment(models.Model):
                 asking = manager.with_user(self.env.user).sudo()
                 asked += asking._mpesa_refresh_status(own, most=MOST_ASKED, ends=ends)
         except GatewayError as error:
+            if error.reason == SECRET:
+                # It was not asked.
+                raise UserError(error.message) from None
             raise UserError(_("The gateway does not say how payments stand: %s", error.message)) from None
         self.env.invalidate_all()
         if managers and not any(managers.mapped("status_endpoint_url")):
@@ -425,7 +429,7 @@ class Payment(models.Model):
         context = {name: value for name, value in self.env.context.items() if not name.startswith("default_")}
         own = self.with_env(self.env(context=context))
         payments = super(Payment, own).create(self._mpesa_make_ours(vals_list))
-        if not self.env.context.get("mpesa_preparing"):
+        if not preparing(self.env):
             payments.filtered("mpesa_state").batch_id._mpesa_refresh_figures()
         return payments.with_env(self.env)
 
@@ -453,8 +457,7 @@ class Payment(models.Model):
     def _mpesa_manager_of(self, entitlement):
         """The M-Pesa manager by which an entitlement is paid: the one that prepares, or the program's."""
         program = entitlement.cycle_id.program_id
-        preparing = self.env.context.get("mpesa_preparing")
-        manager = self.env["g2p.program.payment.manager.mpesa"].sudo().browse(preparing or ()).exists()
+        manager = self.env["g2p.program.payment.manager.mpesa"].sudo().browse(preparing(self.env)).exists()
         if manager.program_id == program and manager:
             return manager
         manager = program.payment_managers[:1].manager_ref_id

@@ -3,12 +3,14 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from odoo import _, api, fields, models
-from odoo.exceptions import ValidationError
+from odoo.exceptions import UserError, ValidationError
 
 from ..gateway.simple import Settings, SimpleMpesa
 from . import const
+from .inside import with_tracking
 from .notify import notification
 from .payment import check_access
+from .secret import SecretError
 
 # What is shown, and may be written back unchanged, in place of a stored password.
 PASSWORD_SHOWN = "********"
@@ -28,6 +30,7 @@ class MpesaPaymentManager(models.Model):
         "g2p.mpesa.digest.mixin",
         "g2p.mpesa.payee.mixin",
         "g2p.mpesa.prepare.mixin",
+        "g2p.mpesa.secret.mixin",
         "g2p.mpesa.send.mixin",
         "g2p.mpesa.status.mixin",
         "g2p.program.payment.manager.default",
@@ -96,6 +99,7 @@ class MpesaPaymentManager(models.Model):
     )
     password_set_at = fields.Datetime("Password Set On", readonly=True, copy=False)
     password_set_by_id = fields.Many2one("res.users", readonly=True, copy=False)
+    _mpesa_secrets = ("secret",)
     secret = fields.Char("Stored Password", groups=fields.NO_ACCESS, copy=False, prefetch=False)
     customer_type = fields.Selection(
         [("subscriber", "Subscriber"), ("agent", "Agent"), ("merchant", "Merchant")],
@@ -196,14 +200,14 @@ class MpesaPaymentManager(models.Model):
     @api.depends()
     def _compute_password(self):
         for manager in self:
-            manager.password = PASSWORD_SHOWN if manager.sudo().secret else False
+            manager.password = PASSWORD_SHOWN if manager._origin._mpesa_stored("secret") else False
 
     def _inverse_password(self):
         for manager in self:
             if manager.password and manager.password != PASSWORD_SHOWN:
+                manager._mpesa_keep_secret("secret", manager.password)
                 manager.sudo().write(
                     {
-                        "secret": manager.password,
                         "password_set_at": fields.Datetime.now(),
                         "password_set_by_id": self.env.uid,
                     }
@@ -265,20 +269,39 @@ class MpesaPaymentManager(models.Model):
 
     @api.model_create_multi
     def create(self, vals_list):
-        managers = self.browse()
+        managers, own = self.browse(), with_tracking(self._without_fixed_defaults())
         for vals in vals_list:
+            self._check_fixed(vals)
             # OpenG2P's own create takes one record at a time.
-            managers += super().create(vals)
-        if any(not manager.sudo().secret for manager in managers):
+            managers += super(MpesaPaymentManager, own).create(vals).with_env(self.env)
+        if any(not manager._mpesa_stored("secret") for manager in managers):
             raise ValidationError(_("An M-Pesa payment manager needs a password."))
         return managers
 
     def write(self, vals):
+        self._check_fixed(vals)
         self._check_password_is_given_again(vals)
         if {"password", "username", *URL_FIELDS} & set(vals):
             # Somebody has mended it.
             vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False, "tested_at": False}
-        return super().write(vals)
+        return super(MpesaPaymentManager, with_tracking(self)).write(vals)
+
+    def _fixed(self):
+        """The fields that follow from what was done, and are written by nobody's hand."""
+        return {
+            name
+            for name, field in self._fields.items()
+            if field.store and field.readonly and not field.copy and name != "id"
+        } | set(self._mpesa_secrets)
+
+    def _check_fixed(self, vals):
+        if not self.env.su and self._fixed() & {name for name in vals if vals[name]}:
+            raise UserError(_("What was tested, sent or prepared follows from what was done."))
+
+    def _without_fixed_defaults(self):
+        given = {f"default_{name}" for name in self._fixed()}
+        context = {name: value for name, value in self.env.context.items() if name not in given}
+        return self.with_env(self.env(context=context))
 
     def _check_password_is_given_again(self, vals):
         """A stored password goes to no other server than the one that it was given for.
@@ -368,19 +391,28 @@ class MpesaPaymentManager(models.Model):
         """
         self.ensure_one()
         manager = self.sudo()
+        password, problem = manager._mpesa_password()
         settings = Settings(
             auth_url=manager.auth_endpoint_url,
             payment_url=manager.payment_endpoint_url,
             status_url=manager.status_endpoint_url or "",
             balance_url=manager.balance_endpoint_url or "",
             username=manager.username or "",
-            password=manager.secret or "",
+            password=password,
+            password_problem=problem,
             customer_type=manager.customer_type,
             timeout=manager.api_timeout,
             connections=manager.max_connections,
             sends_reference=bool(manager.status_endpoint_url or manager.honours_idempotency_key),
         )
         return SimpleMpesa(settings, record)
+
+    def _mpesa_password(self):
+        """The password, and why it cannot be read: one of them is ""."""
+        try:
+            return self._mpesa_secret("secret"), ""
+        except SecretError as error:
+            return "", self._mpesa_secret_sentence(error)
 
 
 def url_problem(url):

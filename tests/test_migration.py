@@ -16,6 +16,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import psycopg2
+from cryptography.fernet import Fernet
 from lxml import html
 
 from odoo.exceptions import UserError
@@ -28,6 +29,8 @@ from .harness import Configuration, environment
 
 MODULE = "g2p_payment_simple_mpesa"
 LOGGER = "post-migration"
+# With which the server encrypts.
+KEY = Fernet.generate_key().decode()
 
 
 def load_script(stage):
@@ -504,7 +507,7 @@ class TestWholeUpdate(BaseCase):
                 *("-D", cls.folder / "data", "--no-http", *more),
             ],
             input=script,
-            env=environment(ODOO_RC=str(file)),
+            env=environment(ODOO_RC=str(file), G2P_MPESA_SECRET_KEY=KEY),
             capture_output=True,
             text=True,
             check=False,
@@ -534,8 +537,12 @@ class TestWholeUpdate(BaseCase):
             " username, secret, customer_type, create_batch FROM g2p_program_payment_manager_mpesa"
         )
         gateway = "https://gateway.example.org"
+        # The server has a key, and the earlier module stored the password as it is.
+        token = row[7].removeprefix("{fernet}")
+        self.assertNotEqual(token, row[7])
+        password = Fernet(KEY.encode()).decrypt(token.encode()).decode()
         self.assertEqual(
-            row,
+            (*row[:7], password, *row[8:]),
             (
                 *(self.before["manager"], self.before["program"], "email", f"{gateway}/login"),
                 *(f"{gateway}/deposit", 33, "agent@example.org", "clear-text", "subscriber", True),

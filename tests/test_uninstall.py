@@ -7,6 +7,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from cryptography.fernet import Fernet
+
 from odoo.exceptions import UserError
 from odoo.tests import BaseCase
 
@@ -15,6 +17,7 @@ from .common import ROOT, ProgramCase
 from .harness import Configuration, environment
 
 MODULE = "g2p_payment_simple_mpesa"
+KEY = Fernet.generate_key().decode()
 
 
 class TestRefusal(ProgramCase):
@@ -117,7 +120,7 @@ env["g2p.payment.mpesa.statement"].with_delay()._read_job(0)
 env["g2p.payment.mpesa.attempt"]._record([{"key": "1", "kind": "login", "manager_id": manager.id}])
 env.flush_all()
 module = env["ir.module.module"].search([("name", "=", "g2p_payment_simple_mpesa")])
-found = {"entitlement": entitlement.id}
+found = {"entitlement": entitlement.id, "secret": manager.secret}
 
 def put(state):
     env.cr.execute("UPDATE g2p_payment SET mpesa_state = %s WHERE id = %s", [state, payment.id])
@@ -172,7 +175,7 @@ class TestUninstall(BaseCase):
                 *("-D", Path(folder) / "data", "--no-http"),
             ],
             input=UNINSTALL,
-            env=environment(),
+            env=environment(G2P_MPESA_SECRET_KEY=KEY),
             capture_output=True,
             text=True,
             check=False,
@@ -187,6 +190,9 @@ class TestUninstall(BaseCase):
         with self.connection.cursor() as cr:
             cr.execute(statement, values or None)
             return cr.fetchall()
+
+    def test_its_password_is_encrypted_and_hinders_nothing(self):
+        self.assertTrue(self.found["secret"].startswith("{fernet}"))
 
     def test_the_button_refuses(self):
         self.assertIn("in doubt: 1.", self.found["by the button"])
