@@ -13,6 +13,7 @@
         "security/ir.model.access.csv",
         "security/finance_rules.xml",
         "security/manager_rules.xml",
+        "security/dialogue_rules.xml",
         "data/queue_job.xml",
         "data/ir_cron.xml",
         "data/finance.xml",

@@ -3,6 +3,7 @@ from uuid import uuid4
 from odoo import api, fields, models
 
 from . import const
+from .inside import job_uuid
 
 
 class MpesaAttempt(models.Model):
@@ -125,5 +126,5 @@ class MpesaAttempt(models.Model):
             "reason": contact.reason or None,
             "words": contact.words or None,
             "user_id": self.env.uid,
-            "job_uuid": self.env.context.get("job_uuid"),
+            "job_uuid": job_uuid(self.env),
         }

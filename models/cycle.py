@@ -2,6 +2,7 @@ from odoo import _, fields, models
 from odoo.exceptions import AccessError
 
 from . import const
+from .inside import job_uuid
 from .payment import check_access
 from .reconciliation import Reconciliation, file_name
 
@@ -26,7 +27,7 @@ class Cycle(models.Model):
     def _mpesa_unlock(self):
         """Free the cycle if it was locked by us and no payment of it is on its way to the gateway."""
         self.flush_recordset()
-        own_job = self.env.context.get("job_uuid") or ""
+        own_job = job_uuid(self.env) or ""
         self.env.cr.execute(
             """
             UPDATE g2p_cycle c SET locked = false, locked_reason = NULL, mpesa_locked = false

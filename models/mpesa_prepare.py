@@ -6,6 +6,7 @@ from odoo.tools import split_every
 
 from . import statement_facts
 from .bulk_create import BulkCreate
+from .inside import Preparing, delayed, in_job
 from .notify import notification
 from .payment import check_access
 
@@ -231,7 +232,7 @@ class MpesaPrepare(models.AbstractModel):
         return bulk.insert(rows).with_env(self.env)
 
     def _create_payments_by_orm(self, rows):
-        made = self.env["g2p.payment"].with_context(mpesa_preparing=self.id)
+        made = self.env["g2p.payment"].with_context(mpesa_preparing=Preparing(self.id))
         ids = [row["entitlement_id"] for row in rows]
         batch_of = {row["entitlement_id"]: row.get("batch_id") for row in rows}
         for some in split_every(ORM_CHUNK, ids):
@@ -263,7 +264,7 @@ class MpesaPrepare(models.AbstractModel):
 
     def _queue_prepare(self, cycle, entitlements, place, made):
         key = f"mpesa-prepare-{cycle.id}-{place['tag']}-{place['after']}"
-        job = self.with_delay(identity_key=key, description=_("Prepare payments of %s", cycle.name))
+        job = delayed(self, identity_key=key, description=_("Prepare payments of %s", cycle.name))
         job._prepare_job(cycle, entitlements, place, made)
 
     def _prepare_job(self, cycle, entitlements, place=None, made=0):
@@ -275,6 +276,8 @@ class MpesaPrepare(models.AbstractModel):
         :param dict place: where the job before has ended.
         :param int made: how many are prepared by then.
         """
+        self = in_job(self)
+        cycle = cycle.with_env(self.env)
         place, ends = place or START, made + JOB
         while place and made < ends:
             payments, _batches, place = self._prepare_chunk(cycle, place, entitlements.ids or None)

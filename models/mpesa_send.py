@@ -7,6 +7,7 @@ from odoo.tools import config
 from ..gateway.errors import GatewayError
 from . import const, timeline
 from .dispatch import PASSES, Dispatch
+from .inside import delayed, in_job, job_uuid
 from .notify import notification
 from .own_cursor import durably
 from .payment import NOW, check_access
@@ -111,6 +112,8 @@ class MpesaSend(models.AbstractModel):
 
         :return: what was done, as the job's result.
         """
+        self = in_job(self)
+        batch = batch.with_env(self.env)
         self._require_sender(batch)
         if self._is_in_another_mode(batch):
             durably(self.env, lambda own: self._stop_for_mode(batch.with_env(own)))
@@ -130,8 +133,8 @@ class MpesaSend(models.AbstractModel):
             if left <= 0:
                 durably(self.env, lambda own: own["g2p.cycle"].browse(cycle_ids)._mpesa_unlock())
         if left > 0:
-            key = f"mpesa-send-{batch.id}-after-{self.env.context.get('job_uuid')}"
-            self.with_delay(identity_key=key)._send_payments_job(batch, left)
+            key = f"mpesa-send-{batch.id}-after-{job_uuid(self.env)}"
+            delayed(self, identity_key=key)._send_payments_job(batch, left)
         return f"{dict(result.counts)} {result.stopped}".strip()
 
     # The float
@@ -210,19 +213,20 @@ class MpesaSend(models.AbstractModel):
         """One job for each chunk of a batch that has none."""
         description = _("Send payments of %s", batch.name)
         for number in range(-(-count // CHUNK)):
-            job = self.with_delay(identity_key=f"mpesa-send-{batch.id}-{number}", description=description)
+            job = delayed(self, identity_key=f"mpesa-send-{batch.id}-{number}", description=description)
             job._send_payments_job(batch, CHUNK)
 
     def _queue_queuing(self):
         """Have the batches of which nobody waits for a job to be queued queued by a job."""
-        key = f"mpesa-queue-{self.id}-after-{self.env.context.get('job_uuid')}"
-        job = self.with_delay(identity_key=key, priority=5, description=_("Queue batches to be sent"))
+        key = f"mpesa-queue-{self.id}-after-{job_uuid(self.env)}"
+        job = delayed(self, identity_key=key, priority=5, description=_("Queue batches to be sent"))
         job._queue_job()
 
     def _queue_job(self):
         """Queue job: queue the next batches that were sent for, and leave the rest to another one."""
-        if self.sudo()._queue_wanted():
-            self._queue_queuing()
+        own = in_job(self)
+        if own.sudo()._queue_wanted():
+            own._queue_queuing()
 
     def _on_their_way(self):
         """The ids of batches that a job sends, or is to send."""

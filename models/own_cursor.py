@@ -16,6 +16,8 @@ from odoo.sql_db import Cursor
 
 # A caller that holds a row and waits for us is a deadlock that PostgreSQL cannot see; milliseconds.
 LOCK_TIMEOUT = 4000
+# What of the caller's context counts here. Whatever else somebody writes into it does nothing to the books.
+KEPT = ("lang", "tz", "allowed_company_ids", "mpesa_job", "mpesa_preparing")
 # Seconds before each further try; PostgreSQL may be restarting.
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 
@@ -28,7 +30,7 @@ class OwnCursor:
 
     For one thread. Its transactions are READ COMMITTED.
 
-    :param env: whose registry, user and context are taken.
+    :param env: whose registry, user, language and time zone are taken.
     """
 
     def __init__(self, env):
@@ -86,7 +88,8 @@ class OwnCursor:
 
     def _open(self):
         cr = self._env.registry.cursor()
-        self._own = api.Environment(cr, self._env.uid, self._env.context, True)
+        context = {name: self._env.context[name] for name in KEPT if name in self._env.context}
+        self._own = api.Environment(cr, self._env.uid, context, True)
         # A test's cursor is inside a transaction already, and keeps its level.
         if cr.connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             cr.connection.set_isolation_level(ISOLATION_LEVEL_READ_COMMITTED)
@@ -117,7 +120,7 @@ def _lost_connections_are_operational():
 def own_transaction(env):
     """An environment on a cursor of its own, READ COMMITTED, committed at the end.
 
-    :param env: whose registry, user and context are taken.
+    :param env: whose registry, user, language and time zone are taken.
     :raise psycopg2.Error: as the statements do; a COMMIT whose connection is lost may have happened.
     """
     with OwnCursor(env) as cursor, cursor.transaction() as own:

@@ -11,6 +11,7 @@ from odoo.exceptions import UserError, ValidationError
 from ..gateway.masking import mask_payee
 from . import statement_facts, statement_file, statement_match
 from .attempt_report import AGGREGATOR
+from .inside import without_defaults
 from .statement_file import SAMPLES
 
 # Rows that go to the database at once.
@@ -428,7 +429,7 @@ class Statement(models.Model):
     def create(self, vals_list):
         for vals in vals_list:
             self._check_hands(vals)
-        return super().create(vals_list)
+        return super(Statement, without_defaults(self)).create(vals_list).with_env(self.env)
 
     def write(self, vals):
         self._check_hands(vals)

@@ -5,6 +5,8 @@ from itertools import islice
 from odoo import _, models
 from odoo.exceptions import UserError
 
+from .inside import delayed
+
 # A request reads at most so many lines; a job as many, and leaves the rest to another.
 MOST_IN_REQUEST = 20_000
 A_JOB = 20_000
@@ -40,7 +42,8 @@ class Statement(models.Model):
         self._queue_reading(0)
 
     def _queue_reading(self, start):
-        job = self.with_delay(
+        job = delayed(
+            self,
             identity_key=f"mpesa-statement-{self.id}-{start}",
             description=_("Compare the statement %s", self.name),
         )

@@ -6,6 +6,7 @@ from odoo.exceptions import UserError
 from odoo.tools import formatLang
 
 from ..models import const
+from ..models.inside import without_defaults
 from ..models.own_cursor import durably
 from ..models.payment import check_access
 from ..models.reconciliation import HeldBack, file_name
@@ -82,21 +83,39 @@ class SendWizard(models.TransientModel):
         """
         found = preview(manager, batches, payments)
         balance, reason = manager._mpesa_balance() if found.sendable.count else (None, "")
-        wizard = self.create(
-            {
-                "manager_id": manager.id,
-                "shown": self._where(manager),
-                "batch_ids": [fields.Command.set(batches.ids)],
-                "payment_ids": [fields.Command.set(payments.ids if payments else [])],
-                "balance_known": balance is not None,
-                "balance": balance or 0,
-                "balance_reason": reason,
-                "not_prepared_count": batches.cycle_id.sudo()._mpesa_not_prepared()[0],
-                "repeated_count": len(found.repeated),
-                **self._counts(found),
-            }
+        # By nobody else: what it shows is what is there.
+        wizard = (
+            without_defaults(self)
+            .sudo()
+            .create(
+                {
+                    "manager_id": manager.id,
+                    "shown": self._where(manager),
+                    "batch_ids": [fields.Command.set(batches.ids)],
+                    "payment_ids": [fields.Command.set(payments.ids if payments else [])],
+                    "balance_known": balance is not None,
+                    "balance": balance or 0,
+                    "balance_reason": reason,
+                    "not_prepared_count": batches.cycle_id.sudo()._mpesa_not_prepared()[0],
+                    "repeated_count": len(found.repeated),
+                    **self._counts(found),
+                }
+            )
         )
-        return wizard._action()
+        return wizard.with_env(self.env)._action()
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        self._check_hands({name for vals in vals_list for name in vals})
+        return super().create(vals_list)
+
+    def write(self, vals):
+        self._check_hands(set(vals) - {"typed_amount"})
+        return super().write(vals)
+
+    def _check_hands(self, names):
+        if names and not self.env.su:
+            raise UserError(_("What this dialogue shows is not written by hand. Click Send again."))
 
     @api.model
     def _counts(self, found):
@@ -157,7 +176,7 @@ class SendWizard(models.TransientModel):
         if where == self.shown:
             return False
         balance, reason = self.manager_id._mpesa_balance()
-        self.write(
+        self.sudo().write(
             {
                 "shown": where,
                 "has_moved": True,
@@ -174,7 +193,7 @@ class SendWizard(models.TransientModel):
         found = preview(self.manager_id, self.batch_ids, self.payment_ids)
         if found.sendable.count <= self.count and found.sendable.amount < self.amount + 0.005:
             return False
-        self.write({**self._counts(found), "has_grown": True, "typed_amount": False})
+        self.sudo().write({**self._counts(found), "has_grown": True, "typed_amount": False})
         return True
 
     def _note(self):

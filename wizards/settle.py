@@ -61,6 +61,14 @@ class SettleWizard(models.TransientModel):
             values["outcome"] = "paid"
         return values
 
+    @api.model_create_multi
+    def create(self, vals_list):
+        # Of one's own: by another one's, a decision would count as written down already.
+        return super().create([{**vals, "key": str(uuid4())} for vals in vals_list])
+
+    def write(self, vals):
+        return super().write({name: value for name, value in vals.items() if name != "key"})
+
     @api.depends("payment_ids")
     def _compute_attempt_ids(self):
         for wizard in self:
