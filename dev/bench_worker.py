@@ -313,7 +313,8 @@ class Worker:
 def _pretend_paid(env, cycle):
     """Sending is measured elsewhere: one in a thousand is in doubt, the others are paid."""
     env.cr.execute(
-        "UPDATE g2p_payment SET mpesa_reference = gen_random_uuid()::text, amount_paid = amount_issued,"
+        "UPDATE g2p_payment SET mpesa_reference = coalesce(mpesa_reference, gen_random_uuid()::text),"
+        " amount_paid = amount_issued,"
         " mpesa_state = CASE WHEN id %% 1000 = 0 THEN 'doubt' ELSE 'paid' END, state = 'sent',"
         " status = CASE WHEN id %% 1000 = 0 THEN NULL ELSE 'paid' END,"
         " mpesa_sent_at = date_trunc('second', now() AT TIME ZONE 'UTC') - interval '5 hours'"

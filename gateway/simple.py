@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 from urllib.parse import quote_plus
 
-from . import errors
+from . import clock, errors
 from .masking import clean, redact
 from .transport import MOST_WORDS, Http
 
@@ -313,10 +313,10 @@ class SimpleMpesa:
 
     def _bearer(self):
         with self._lock:
-            if not self._token or time.monotonic() > self._token_ends:
+            if not self._token or clock.now() > self._token_ends:
                 self._token = self._login_once()
                 lifetime = _lifetime(self._token)
-                self._token_ends = time.monotonic() + lifetime - min(TOKEN_MARGIN, lifetime / 10)
+                self._token_ends = clock.now() + lifetime - min(TOKEN_MARGIN, lifetime / 10)
             return self._token
 
     def _forget(self, token):
@@ -334,7 +334,7 @@ class SimpleMpesa:
     @contextmanager
     def _contact(self, kind, reference=""):
         contact = Contact(kind, reference, datetime.now(timezone.utc).replace(tzinfo=None))
-        begin = time.monotonic()
+        begin = clock.now()
         try:
             yield contact
         except errors.GatewayError as error:
@@ -342,7 +342,7 @@ class SimpleMpesa:
             contact.reason, contact.words = error.reason, error.message
             raise
         finally:
-            contact.seconds = time.monotonic() - begin
+            contact.seconds = clock.now() - begin
             self._record(contact)
 
     def _redact(self, text):

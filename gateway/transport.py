@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
 
-from . import errors
+from . import clock, errors
 from .masking import redact
 
 USER_AGENT = "g2p_payment_simple_mpesa"
@@ -42,18 +42,18 @@ class _Clock(threading.local):
     def start(self, timeout):
         self.written = False
         self.timeout = timeout
-        self._end = time.monotonic() + 2 * timeout
+        self._end = clock.now() + 2 * timeout
 
     def about_to_write(self):
         """:raise TimeoutError: too late to write the first byte."""
         if not self.written:
             self.seconds_left()
             self.written = True
-            self._end = time.monotonic() + self.timeout
+            self._end = clock.now() + self.timeout
 
     def seconds_left(self):
         """:raise TimeoutError: none."""
-        left = self._end - time.monotonic()
+        left = self._end - clock.now()
         if left <= 0:
             raise TimeoutError("the time is over")
         return left

@@ -28,6 +28,7 @@ GIVEN = {
     "batch_id": "int4",
     "account_number": "varchar",
     "mpesa_reason": "varchar",
+    "mpesa_reference": "varchar",
 }
 WRITTEN = (
     *GIVEN,
@@ -131,7 +132,8 @@ class BulkCreate:
             *(["%s"] * len(constants)),
         ]
         lists = {name: [row.get(name) or None for row in rows] for name in GIVEN}
-        lists["name"] = [str(uuid4()) for _row in rows]
+        # Its own unique name is what the gateway will know it by, whichever copy of the database sends it.
+        lists["name"] = lists["mpesa_reference"] = [str(uuid4()) for _row in rows]
         arrays = ", ".join(f"%s::{kind}[]" for kind in GIVEN.values())
         self.env.cr.execute(
             f"INSERT INTO g2p_payment ({', '.join(columns)}) SELECT {', '.join(taken)}"

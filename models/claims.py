@@ -1,13 +1,13 @@
 """Claims and outcomes in the database: each in a short transaction of its own, none during HTTP."""
 
-import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import psycopg2
 
+from ..gateway import clock
 from ..gateway.simple import Order
 from . import const, statement_facts
 from .own_cursor import PASSING, OwnCursor
@@ -16,6 +16,8 @@ from .payment import AS_IT_IS, NOW
 # So many payments are looked up at once, and it counts for so many seconds.
 LOOK_AHEAD = 200
 PLAN_SECONDS = 2
+# Of references that are made from a payment's own data.
+OF_PAYMENTS = UUID("0b7f2f6e-6f43-4c0e-9a39-6a0f5d0f3c55")
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class Claims:
 
     def _next(self, token, most):
         """The next payments that could go out, no two of them to the same payee."""
-        if not self._planned or time.monotonic() > self._plan_ends:
+        if not self._planned or clock.now() > self._plan_ends:
             self._plan()
         items, payees = [], set()
         while self._planned and len(items) < most:
@@ -198,12 +200,12 @@ class Claims:
             self._is_last = len(rows) < LOOK_AHEAD
             if rows and not sendable:
                 self._last_id = rows[-1]["id"]
-        self._plan_ends = time.monotonic() + PLAN_SECONDS
+        self._plan_ends = clock.now() + PLAN_SECONDS
 
     def _candidates(self, own):
         own.cr.execute(
             f"""
-            SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
+            SELECT p.id, p.name, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
                    e.partner_id, e.state AS entitlement_state, e.initial_amount,
                    {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
                    {AS_IT_IS} AS looked_up
@@ -244,12 +246,11 @@ class Claims:
         return sendable, problems
 
     def _claimed(self, token, row, payee, again=False):
-        reference = row["mpesa_reference"] or str(uuid4())
         return Claimed(
             payment_id=row["id"],
             batch_id=row["batch_id"],
             token=token,
-            order=Order(reference, payee, self.manager._whole_shillings(row["amount_issued"])),
+            order=Order(reference_of(row), payee, self.manager._whole_shillings(row["amount_issued"])),
             again=again,
             looked_up=row.get("looked_up"),
         )
@@ -349,6 +350,16 @@ class Claims:
         taken = [o.item.payment_id for o in late if o.state in (const.PAID, const.ACCEPTED)]
         own["g2p.payment"].browse(taken)._mpesa_tell_taken_after_all()
         return late
+
+
+def reference_of(row):
+    """The reference by which the gateway is to know a payment: given when it was prepared.
+
+    One that was prepared before that was so gets the same one in each copy of the database.
+
+    :param dict row: ``id``, ``name`` and ``mpesa_reference``.
+    """
+    return row["mpesa_reference"] or str(uuid5(OF_PAYMENTS, f"{row['id']} {row['name']}"))
 
 
 def _outcome_row(outcome):

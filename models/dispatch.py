@@ -20,7 +20,7 @@ from functools import partial
 
 import psycopg2
 
-from ..gateway import errors
+from ..gateway import clock, errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
 from .claims import Claims, Outcome
@@ -89,7 +89,7 @@ class Dispatch:
         self._lease = Lease(manager.env, lease_seconds(manager.env))
         self._claims = Claims(manager, batches.ids, payments and payments.ids, self._lease.seconds)
         self._by_job = by_job
-        self._ends = time.monotonic() + seconds if seconds else float("inf")
+        self._ends = clock.now() + seconds if seconds else float("inf")
         self._left = float("inf") if most is None else most
         # Of requests that are made, or wait for a thread: from future to what was claimed.
         self._in_hand = {}
@@ -136,7 +136,7 @@ class Dispatch:
 
         Only for a gateway that honours the reference, and says that it has never seen it.
 
-        :param float ends: the moment of the monotonic clock after which nothing more is sent.
+        :param float ends: the moment of the clock after which nothing more is sent.
         """
         self._ends = ends
         with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
@@ -151,7 +151,7 @@ class Dispatch:
         # Its turn comes first: from the claim on, nobody else can settle it.
         [turn] = self._claims.turns(self._pace, 1)
         self._turns[payment_id] = turn
-        if turn > time.monotonic() + LONGEST_PAUSE:
+        if turn > clock.now() + LONGEST_PAUSE:
             self._stop("circuit", "")
             return
         item = self._claims.claim_doubt(payment_id, self._lease.hold)
@@ -222,7 +222,7 @@ class Dispatch:
         self._left -= len(claimed)
         turns = self._claims.turns(self._pace, len(claimed))
         self._turns.update(zip((item.payment_id for item in claimed), turns, strict=True))
-        if turns and turns[0] > time.monotonic() + LONGEST_PAUSE:
+        if turns and turns[0] > clock.now() + LONGEST_PAUSE:
             # Another sender has been asked to leave the gateway alone.
             self._stop("circuit", "")
         for item in claimed:
@@ -246,10 +246,10 @@ class Dispatch:
         ends = None
         while len(self._in_hand) - len(self._done) > few or not self._done:
             try:
-                self._done.append(self._answered.get(timeout=ends and max(0, ends - time.monotonic())))
+                self._done.append(self._answered.get(timeout=ends and max(0, ends - clock.now())))
             except queue.Empty:
                 return
-            ends = ends or time.monotonic() + RECORD_SECONDS
+            ends = ends or clock.now() + RECORD_SECONDS
 
     def _collect(self, most=0, begin=None):
         """Record what has been answered by now, and claim the next.
@@ -291,7 +291,7 @@ class Dispatch:
         return self._left > 0 and not self._claims.at_end
 
     def _may_begin(self):
-        if time.monotonic() >= self._ends:
+        if clock.now() >= self._ends:
             self.result.unfinished = True
         return not self.result.stopped and not self.result.unfinished
 
@@ -303,14 +303,14 @@ class Dispatch:
     def _order(self, client, item):
         """Order one payment. Gives its outcome, without a state if it was not begun."""
         self._wait_for_turn(item)
-        if self.result.stopped or time.monotonic() >= self._ends or not self._lease.is_safe(item.token):
+        if self.result.stopped or clock.now() >= self._ends or not self._lease.is_safe(item.token):
             return Outcome(item, "")
         return self._ask(client, item)
 
     def _wait_for_turn(self, item):
         turn = self._turns.pop(item.payment_id, 0)
         while not self.result.stopped:
-            left = min(max(turn, self._not_before), self._ends) - time.monotonic()
+            left = min(max(turn, self._not_before), self._ends) - clock.now()
             if left <= 0:
                 return
             time.sleep(min(left, LOOK_UP))
@@ -358,7 +358,7 @@ class Dispatch:
         with self._lock:
             seconds = error.retry_after or 2.0**self._in_a_row
             self._put_off = max(self._put_off, seconds)
-            self._not_before = max(self._not_before, time.monotonic() + seconds)
+            self._not_before = max(self._not_before, clock.now() + seconds)
         if seconds > LONGEST_PAUSE:
             self.result.hold_seconds = seconds
             self._stop("circuit", error.message)

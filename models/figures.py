@@ -43,7 +43,7 @@ def recount():
         UPDATE g2p_payment_batch b SET {_assignments(counted, "f.started")}
         FROM (
             SELECT wanted.id AS batch_id, {", ".join(sums)},
-                coalesce(bool_or(mpesa_reference IS NOT NULL OR mpesa_state <> 'ready'), false) AS started
+                coalesce(bool_or(mpesa_first_sent_at IS NOT NULL OR mpesa_state <> 'ready'), false) AS started
             FROM unnest(%(ids)s) AS wanted(id)
             LEFT JOIN g2p_payment p ON p.batch_id = wanted.id AND p.mpesa_state IS NOT NULL
             GROUP BY wanted.id

@@ -2,8 +2,8 @@
 
 import logging
 import threading
-import time
 
+from ..gateway import clock
 from ..gateway.masking import RedactingFilter
 from .own_cursor import PASSING, own_transaction
 from .payment import NOW
@@ -44,7 +44,7 @@ class Lease:
     def hold(self, token):
         """Renew a claim from now on; it is about to be made."""
         with self._lock:
-            self._tokens[token] = time.monotonic() + self.seconds
+            self._tokens[token] = clock.now() + self.seconds
 
     def keep(self, tokens):
         """Only these claims have not come to their end."""
@@ -53,11 +53,11 @@ class Lease:
 
     def is_safe(self, token):
         """Whether the claim is ours for long enough to begin a request."""
-        return time.monotonic() < self._tokens.get(token, 0) - self.seconds * SAFE
+        return clock.now() < self._tokens.get(token, 0) - self.seconds * SAFE
 
     def _beat(self):
         while not self._stop.wait(self.seconds / 3):
-            tokens, now = list(self._tokens), time.monotonic()
+            tokens, now = list(self._tokens), clock.now()
             try:
                 renewed = self._renew(tokens)
             except PASSING as error:

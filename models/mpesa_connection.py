@@ -20,6 +20,7 @@ class MpesaConnection(models.AbstractModel):
     tested_by_id = fields.Many2one("res.users", readonly=True, copy=False)
     test_passed = fields.Boolean(readonly=True, copy=False)
     test_result = fields.Char("Result of the Test", readonly=True, copy=False)
+    test_warning = fields.Char("Warning of the Test", readonly=True, copy=False)
 
     def action_test_connection(self):
         """Log in, and ask for what can be asked without moving money.
@@ -29,16 +30,37 @@ class MpesaConnection(models.AbstractModel):
         self.ensure_one()
         check_access(self, "write")
         passed, sentence = self._try_connection()
+        warning = self._server_may_forget()
         self.sudo().write(
             {
                 "tested_at": fields.Datetime.now(),
                 "tested_by_id": self.env.uid,
                 "test_passed": passed,
                 "test_result": sentence,
+                "test_warning": warning,
             }
         )
         # The form keeps the sentence; that of the last test would stand beside that of the next.
-        return notification("success" if passed else "danger", sentence, sticky=False)
+        kind = "danger" if not passed else "warning" if warning else "success"
+        return notification(kind, f"{sentence} {warning}".strip(), sticky=False)
+
+    def _server_may_forget(self):
+        """What keeps the database server from its word that what is committed stays; "" for nothing.
+
+        A claim that is lost with the power goes out a second time.
+        """
+        names = ("fsync", "full_page_writes")
+        self.env.cr.execute(
+            "SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting = 'off' ORDER BY name", [[*names]]
+        )
+        found = [row[0] for row in self.env.cr.fetchall()]
+        if not found:
+            return ""
+        return _(
+            "Do not pay with this database server: these settings of it are off: %s. When its machine fails,"
+            " it may forget that payments were sent, and they would be sent again.",
+            ", ".join(found),
+        )
 
     def _try_connection(self):
         """Whether all went well, and the sentence that says what. Each contact is journalled."""

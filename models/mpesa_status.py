@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from odoo import _, api, models
 
-from ..gateway import errors
+from ..gateway import clock, errors
 from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
 from .dispatch import LONGEST_PAUSE, LOOK_UP, Dispatch
@@ -46,7 +46,7 @@ class MpesaStatus(models.AbstractModel):
         """Scheduled: turn dead senders' claims into doubt, and ask gateways what became of payments."""
         durably(self.env, expire_leases)
         self.env["g2p.program.payment.manager.mpesa"]._mpesa_renew_secrets_durably()
-        ends = time.monotonic() + SECONDS_IN_RUN
+        ends = clock.now() + SECONDS_IN_RUN
         # Each of them, and there are as many as there are programs.
         for manager in self.sudo().search([]):  # pylint: disable=no-search-all
             try:
@@ -80,7 +80,7 @@ class MpesaStatus(models.AbstractModel):
         """
         self = in_job(self)
         try:
-            asked = self._mpesa_refresh_status(ends=time.monotonic() + SECONDS_IN_JOB)
+            asked = self._mpesa_refresh_status(ends=clock.now() + SECONDS_IN_JOB)
         except errors.GatewayError as error:
             # The scheduled job tries again.
             return error.message
@@ -121,7 +121,7 @@ class MpesaStatus(models.AbstractModel):
         """Ask the gateway for payments that are accepted or in doubt, those that are due first.
 
         :param payments: only these, due or not; None for all that are due.
-        :param float ends: the moment of the monotonic clock after which nothing more is asked.
+        :param float ends: the moment of the clock after which nothing more is asked.
         :return: how many were asked for.
         :raise GatewayError: the gateway is in no state to be asked.
         """
@@ -170,7 +170,7 @@ class StatusQuery:
         """Ask until nothing is due.
 
         :param most: ask for no more than so many.
-        :param float ends: the moment of the monotonic clock after which nothing more is asked.
+        :param float ends: the moment of the clock after which nothing more is asked.
         :return: how many were asked for.
         :raise GatewayError: the gateway is in no state to be asked.
         """
@@ -178,13 +178,13 @@ class StatusQuery:
             self.manager._mpesa_client(self._note) as client,
             ThreadPoolExecutor(self._connections, "mpesa-status") as pool,
         ):
-            while len(self._asked) < most and time.monotonic() < ends:
+            while len(self._asked) < most and clock.now() < ends:
                 at_once = min(CLAIM_PER_CONNECTION * self._connections, self._pace.most_at_once)
                 number = min(at_once, most - len(self._asked))
                 due, turns = durably(self.env, lambda own, number=number: self._claim_turns(own, number))
                 if not due:
                     break
-                until = min(ends, time.monotonic() + SECONDS_IN_CLAIM)
+                until = min(ends, clock.now() + SECONDS_IN_CLAIM)
                 orders = [(payment, turn, until) for payment, turn in zip(due, turns, strict=True)]
                 answers = list(pool.map(lambda order, client=client: self._ask(client, *order), orders))
                 self._record(due, answers)
@@ -195,7 +195,7 @@ class StatusQuery:
         """Send what the gateway has never seen, and has a moment for it, however long the queries took."""
         if not self._never_seen:
             return
-        ends = max(ends, time.monotonic() + SECONDS_TO_SEND_AGAIN)
+        ends = max(ends, clock.now() + SECONDS_TO_SEND_AGAIN)
         Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen, ends)
         self._never_seen = []
 
@@ -260,9 +260,9 @@ class StatusQuery:
 
     def _ask(self, client, payment, turn, until):
         """The gateway's answer, or None where there is none; ``NOT_ASKED`` where it is too late to ask."""
-        while not self._error and (left := min(turn, until) - time.monotonic()) > 0:
+        while not self._error and (left := min(turn, until) - clock.now()) > 0:
             time.sleep(min(left, LOOK_UP))
-        if self._error or time.monotonic() >= until:
+        if self._error or clock.now() >= until:
             return NOT_ASKED
         try:
             status = client.status(payment["mpesa_reference"])

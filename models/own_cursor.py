@@ -21,6 +21,13 @@ KEPT = ("lang", "tz", "allowed_company_ids", "mpesa_job", "mpesa_preparing")
 # Seconds before each further try; PostgreSQL may be restarting.
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 
+# A claim that is committed is there after a crash, too, whatever the server is set up to do for others. What
+# is stronger stays: there a standby has applied it.
+KEEP_WHAT_IS_COMMITTED = """
+    SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')
+"""
+
 # The connection was lost, somebody held a row for too long, or there is no connection to be had. All pass.
 PASSING = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.pool.PoolError)
 
@@ -97,6 +104,7 @@ class OwnCursor:
             # For the connection, until it is given back. All that is done here finds its rows by an index,
             # whatever PostgreSQL believes of a table that was filled a moment ago.
             cr.execute("SET lock_timeout = %s; SET enable_seqscan = off; SET jit = off", [LOCK_TIMEOUT])
+            cr.execute(KEEP_WHAT_IS_COMMITTED)
             if isinstance(cr, Cursor):
                 self._own.cr.commit()
         except BaseException:

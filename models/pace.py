@@ -1,9 +1,8 @@
 """How fast requests go to a gateway, over all senders of a manager on all machines: in the database."""
 
-import time
-
 from odoo import fields, models
 
+from ..gateway import clock
 from .payment import NOW
 
 # Seconds between looks whether another sender was asked for a pause.
@@ -54,7 +53,7 @@ class Pace:
 
     def is_to_be_asked(self):
         """Whether to reserve the next moments: always where there is a rate, or else once a second."""
-        return self._rate > 0 or time.monotonic() >= self._ask_at
+        return self._rate > 0 or clock.now() >= self._ask_at
 
     def seconds_ahead(self, own):
         """How long the next moment is away; below nought where it may be taken at once."""
@@ -69,13 +68,13 @@ class Pace:
         """Take the next moments.
 
         :param own: an environment in a short transaction of our own.
-        :return: as many moments of the monotonic clock.
+        :return: as many moments of the clock.
         """
         if not number:
             return []
         seconds = self._take(own, number) if self._rate > 0 else self.seconds_ahead(own)
-        self._ask_at = time.monotonic() + ASK_EVERY
-        begin, step = time.monotonic() + max(0, seconds), 1 / self._rate if self._rate > 0 else 0
+        self._ask_at = clock.now() + ASK_EVERY
+        begin, step = clock.now() + max(0, seconds), 1 / self._rate if self._rate > 0 else 0
         return [begin + place * step for place in range(number)]
 
     def put_off(self, own, seconds):

@@ -1,9 +1,10 @@
-import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from uuid import UUID, uuid4
 
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
+from ..gateway import clock
 from ..gateway.errors import SECRET, GatewayError
 from ..gateway.masking import mask_payee
 from . import const, figures
@@ -23,9 +24,10 @@ MOVE_COLUMNS = {
     "mpesa_reference": "varchar",
     "account_number": "varchar",
 }
-# What a payment p with its entitlement e must still be when it is claimed, as a text. Its reference, too:
-# whoever claimed it since, and gave it back, gave it one.
-AS_IT_IS = "concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amount, p.mpesa_reference)"
+# What a payment p with its entitlement e must still be when it is claimed, as a text. When it was claimed
+# last, too: somebody may have claimed it since, and given it back.
+AS_IT_IS = """concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amount, p.mpesa_reference,
+    p.mpesa_sent_at)"""
 # Columns that a row may have beside, on which it depends whether its payment is moved at all.
 MOVE_GUARDS = {
     # Only what this claim holds, or held.
@@ -57,6 +59,14 @@ def may(model, operation):
     if hasattr(model, "has_access"):
         return model.has_access(operation)
     return model.check_access_rights(operation, raise_exception=False)
+
+
+def is_uuid(text):
+    """Whether a text is a UUID as Python writes it."""
+    try:
+        return bool(text) and str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def may_send(env):
@@ -95,7 +105,10 @@ class Payment(models.Model):
         "Note", readonly=True, copy=False, help="The gateway's own words, or those of whoever settled it."
     )
     mpesa_reference = fields.Char(
-        "Payment Reference", readonly=True, copy=False, help="Fixed when it is first sent, for life."
+        "Payment Reference",
+        readonly=True,
+        copy=False,
+        help="Fixed when it is prepared, for life: the gateway knows it by that.",
     )
     mpesa_receipt = fields.Char("Receipt", readonly=True, copy=False, help="The gateway's transaction id.")
     mpesa_claim = fields.Char("Claim", readonly=True, copy=False, groups="base.group_no_one")
@@ -386,7 +399,7 @@ class Payment(models.Model):
     def _mpesa_ask_now(self):
         check_access(self, "write")
         managers = self.sudo().mpesa_manager_id
-        asked, ends = 0, time.monotonic() + SECONDS_ASKED
+        asked, ends = 0, clock.now() + SECONDS_ASKED
         try:
             for manager in managers:
                 own = self.filtered(lambda p, manager=manager: p.sudo().mpesa_manager_id == manager)
@@ -468,17 +481,26 @@ class Payment(models.Model):
         partners = self.env["res.partner"].union(*(entitlement.partner_id for _vals, entitlement in pairs))
         payees = manager._mpesa_payees(partners)
         self._mpesa_check_only_one([entitlement.id for _vals, entitlement in pairs])
-        for vals, entitlement in pairs:
+        references = self._mpesa_references([vals.get("name") for vals, _entitlement in pairs])
+        for (vals, entitlement), reference in zip(pairs, references, strict=True):
             payee = vals.get("account_number") or payees.get(entitlement.partner_id.id)
             yield (
                 vals,
                 {
                     "mpesa_manager_id": manager.id,
                     "mpesa_state": const.READY,
+                    "mpesa_reference": reference,
                     "account_number": payee or False,
                     "mpesa_reason": manager._mpesa_problem(vals.get("amount_issued") or 0, payee) or False,
                 },
             )
+
+    def _mpesa_references(self, names):
+        """A reference for each new payment: its name where that is unique, as one that Prepare gives is."""
+        known = self.sudo().search([("mpesa_reference", "in", [name for name in names if name])])
+        times = Counter(names)
+        taken = {*known.mapped("mpesa_reference"), *(name for name in names if times[name] > 1)}
+        return [name if is_uuid(name) and name not in taken else str(uuid4()) for name in names]
 
     def _mpesa_check_only_one(self, entitlement_ids):
         """The database keeps it too; this one says it in a sentence."""
@@ -525,8 +547,10 @@ class Payment(models.Model):
             raise UserError(_("A payment is not larger than its entitlement. Correct the entitlement first."))
 
     def _mpesa_was_sent(self):
-        """Those that went out or may have. Those that the earlier module sent have no reference."""
-        return self.sudo().filtered(lambda p: p.mpesa_reference or p.mpesa_state not in (False, const.READY))
+        """Those that went out or may have. Of those that the earlier module sent nobody knows when."""
+        return self.sudo().filtered(
+            lambda p: p.mpesa_first_sent_at or p.mpesa_state not in (False, const.READY)
+        )
 
     @api.ondelete(at_uninstall=False)
     def _unlink_except_sent(self):

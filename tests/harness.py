@@ -758,7 +758,7 @@ FIGURES = """
         b.mpesa_ready_count + b.mpesa_under_way_count + b.mpesa_doubt_count + b.stats_paid_transactions
             + b.stats_failed_transactions AS c_sum,
         coalesce(b.batch_has_started, false) AS s_started,
-        coalesce(bool_or(p.mpesa_reference IS NOT NULL OR p.mpesa_state <> 'ready'), false) AS c_started,
+        coalesce(bool_or(p.mpesa_first_sent_at IS NOT NULL OR p.mpesa_state <> 'ready'), false) AS c_started,
         coalesce(b.batch_has_completed, false) AS s_completed,
         coalesce(bool_and(p.mpesa_state IN ('paid', 'refused')), false) AS c_completed
     FROM g2p_payment_batch b JOIN g2p_payment p ON p.batch_id = b.id

@@ -60,8 +60,10 @@ class TestConnection(ProgramCase):
         self.env.flush_all()
         params = self.manager.action_test_connection()["params"]
         self.env.invalidate_all()
-        self.assertEqual(self.manager.test_result, params["message"])
-        self.assertEqual(self.manager.test_passed, params["type"] == "success")
+        shown = f"{self.manager.test_result} {self.manager.test_warning or ''}".strip()
+        self.assertEqual(shown, params["message"])
+        passed = "warning" if self.manager.test_warning else "success"
+        self.assertEqual(params["type"], passed if self.manager.test_passed else "danger")
         self.assertEqual(self.manager.tested_by_id, self.env.user)
         # The form keeps it: the sentence of one test does not stay beside that of the next.
         self.assertFalse(params["sticky"])
@@ -74,6 +76,17 @@ class TestConnection(ProgramCase):
         self.assertEqual(self.gateway.ledger()["count"], 0)
         kinds = self.env["g2p.payment.mpesa.attempt"].search([], order="id").mapped("kind")
         self.assertEqual(kinds, ["login", "balance", "status"])
+
+    def test_a_database_server_that_may_forget(self):
+        self.env.cr.execute(
+            "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
+        )
+        off = [row[0] for row in self.env.cr.fetchall()]
+        self.says()
+        warning = self.manager.test_warning or ""
+        self.assertEqual([name for name in ("fsync", "full_page_writes") if name in warning], sorted(off))
+        self.assertEqual("payments were sent, and they would be sent again" in warning, bool(off))
+        self.assertTrue(self.manager.test_passed)
 
     def test_without_a_balance_url(self):
         self.assertIn("No money was moved", self.says(balance_endpoint_url=False, status_endpoint_url=False))

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from odoo.tests import BaseCase
 
-from ..gateway import errors, simple
+from ..gateway import clock, errors, simple
 from ..gateway.simple import Order, Settings, SimpleMpesa
 from .common import AGENT, SECRET, Listener, WithGateway
 
@@ -641,8 +641,8 @@ class TestToken(GatewayCase):
         client = self.client()
         client.log_in()
         for seconds, logins in ((6 * 3600 - 120, 1), (6 * 3600 - 30, 2)):
-            later = SimpleNamespace(monotonic=lambda shift=seconds: time.monotonic() + shift, time=time.time)
-            with patch.object(simple, "time", later):
+            later = SimpleNamespace(now=lambda shift=seconds: clock.now() + shift)
+            with patch.object(simple, "clock", later):
                 self.deposit(client)
             self.assertEqual(self.answers("login"), {"ok": logins})
         self.assertNotIn("unauthorized", self.answers("deposit"))

@@ -256,7 +256,7 @@ class PaymentMachine(RuleBasedStateMachine):
     def do_what_nobody_may(self, payment, act):
         state = payment.mpesa_state
         if act == "delete":
-            refused, do = bool(payment.mpesa_reference), payment.unlink
+            refused, do = bool(payment.mpesa_first_sent_at), payment.unlink
         elif act in ("status", "mpesa_state"):
             refused, do = True, lambda: payment.write({act: "paid"})
         else:

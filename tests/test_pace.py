@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from odoo.exceptions import ValidationError
 
+from ..gateway import clock
 from ..models import dispatch
 from ..models.own_cursor import own_transaction
 from ..models.pace import Pace
@@ -21,7 +22,7 @@ class TestPace(ProgramCase):
         if rate is not None:
             self.manager.max_requests_per_second = rate
         with own_transaction(self.env) as own:
-            now = time.monotonic()
+            now = clock.now()
             return [moment - now for moment in Pace(self.manager).reserve(own, number)]
 
     def test_requests_go_out_at_the_rate_and_no_faster(self):
@@ -109,7 +110,7 @@ class TestPaceOfStatus(ProgramCase):
         self.prepare()
         self.send()
         self.manager.write({"max_requests_per_second": 2, "max_connections": 8})
-        asked = self.manager._mpesa_refresh_status(ends=time.monotonic() + 0.2)
+        asked = self.manager._mpesa_refresh_status(ends=clock.now() + 0.2)
         with own_transaction(self.env) as own:
             ahead = Pace(self.manager).seconds_ahead(own)
         self.assertLess(ahead, 1.1)

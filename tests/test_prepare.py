@@ -5,7 +5,7 @@ from ..models import bulk_create, const, mpesa_prepare
 from .common import ProgramCase, phone, tag
 
 # What is its own in each row.
-OF_THE_ROW = {"id", "name", "create_date", "write_date", "issuance_date", "batch_id"}
+OF_THE_ROW = {"id", "name", "mpesa_reference", "create_date", "write_date", "issuance_date", "batch_id"}
 
 
 class TestPrepare(ProgramCase):

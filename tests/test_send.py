@@ -178,7 +178,7 @@ class TestOldLook(ProgramCase):
 
     def test_the_database_keeps_a_reference_whoever_writes(self):
         self.env.invalidate_all()
-        payment = self.payments().filtered("mpesa_reference")
+        payment = self.payments()[0]
         with self.assertRaises(psycopg2.errors.RaiseException), mute_logger("odoo.sql_db"):
             self.env.cr.execute(
                 "UPDATE g2p_payment SET mpesa_reference = 'another' WHERE id = %s", payment.ids

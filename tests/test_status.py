@@ -370,7 +370,7 @@ class TestLease(FullProfileCase):
         self.env["g2p.payment"]._mpesa_move(
             ["ready"],
             "sending",
-            [{"id": payment.id, "mpesa_reference": "ours", "account_number": phone(1)}],
+            [{"id": payment.id, "mpesa_reference": payment.mpesa_reference, "account_number": phone(1)}],
             new_claim={
                 "token": "dead",
                 "gateway": self.manager._mpesa_gateway(),
