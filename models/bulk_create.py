@@ -29,6 +29,7 @@ GIVEN = {
     "account_number": "varchar",
     "mpesa_reason": "varchar",
     "mpesa_reference": "varchar",
+    "mpesa_payee_text": "varchar",
 }
 WRITTEN = (
     *GIVEN,
@@ -96,8 +97,8 @@ class BulkCreate:
     def insert(self, rows):
         """Make a ready payment for each of ``rows``, and link it to its batch.
 
-        :param rows: dicts of ``entitlement_id``, ``batch_id``, ``account_number`` and ``mpesa_reason``. The
-            entitlements' journals are their programs'.
+        :param rows: dicts of ``entitlement_id``, ``batch_id``, ``account_number``, ``mpesa_reason`` and
+            ``mpesa_payee_text``. The entitlements' journals are their programs'.
         :return: the payments.
         """
         check_access(self.payments, "create")

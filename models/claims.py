@@ -10,6 +10,7 @@ import psycopg2
 from ..gateway import clock
 from ..gateway.simple import Order
 from . import const, statement_facts
+from .mpesa_payee import registry_text
 from .own_cursor import PASSING, OwnCursor
 from .payment import AS_IT_IS, NOW
 
@@ -206,6 +207,7 @@ class Claims:
         own.cr.execute(
             f"""
             SELECT p.id, p.name, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
+                   p.mpesa_payee_text,
                    e.partner_id, e.state AS entitlement_state, e.initial_amount,
                    {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
                    {AS_IT_IS} AS looked_up
@@ -228,10 +230,10 @@ class Claims:
         return own.cr.dictfetchall()
 
     def _sort_out(self, own, rows):
-        """Split into pairs of row and payee that can go out, and pairs of row and what keeps it back."""
+        """Split into pairs of row and payee that can go out, and rows with what keeps them back."""
         manager = self.manager.with_env(own)
         partners = own["res.partner"].browse({row["partner_id"] for row in rows})
-        payees = manager._mpesa_payees(partners)
+        payees = manager._mpesa_payees_or_why(partners)
         sendable, problems = [], []
         for row in rows:
             payee = payees.get(row["partner_id"])
@@ -242,7 +244,10 @@ class Claims:
                 row["initial_amount"],
                 row["shown_as_paid"],
             )
-            (problems if problem else sendable).append((row, problem or payee))
+            if problem:
+                problems.append((row, problem, registry_text(payee)))
+            else:
+                sendable.append((row, payee))
         return sendable, problems
 
     def _claimed(self, token, row, payee, again=False):
@@ -271,6 +276,7 @@ class Claims:
                     "account_number": item.order.payee,
                     "mpesa_reason": None,
                     "mpesa_words": None,
+                    "mpesa_payee_text": None,
                 }
                 for item in items
             ],
@@ -372,9 +378,11 @@ def _outcome_row(outcome):
 
 
 def _write_problems(own, problems):
-    for row, problem in problems:
-        if row["mpesa_reason"] != problem:
+    """Of each: the row, what keeps it back, and the registry's text where that is why, or None."""
+    for row, problem, text in problems:
+        if (row["mpesa_reason"], row["mpesa_payee_text"]) != (problem, text):
             own.cr.execute(
-                "UPDATE g2p_payment SET mpesa_reason = %s, mpesa_words = NULL WHERE id = %s",
-                [problem, row["id"]],
+                "UPDATE g2p_payment SET mpesa_reason = %s, mpesa_payee_text = %s, mpesa_words = NULL"
+                " WHERE id = %s",
+                [problem, text, row["id"]],
             )

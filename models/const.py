@@ -52,6 +52,10 @@ GRACE = 10
 REASONS = [
     # What keeps a payment from going out.
     ("no_payee", "This person has no payee ID that can be used"),
+    ("phone_unreadable", "This is no telephone number that can be read in one way"),
+    ("phone_not_mobile", "This telephone number is not a mobile number"),
+    ("phone_other_country", "This telephone number is of a country that this gateway does not pay"),
+    ("no_country", "Nobody has said of which country the telephone numbers are"),
     ("not_whole", "The amount is not a whole number of shillings"),
     ("not_positive", "The amount is not above zero"),
     ("below_minimum", "The amount is below the smallest that may be sent"),
@@ -119,6 +123,10 @@ CONTACT_OUTCOMES = [
 # Of a ready payment: it is not sent while this is so. The other reasons are why it came back.
 HELD = {
     "no_payee",
+    "phone_unreadable",
+    "phone_not_mobile",
+    "phone_other_country",
+    "no_country",
     "not_whole",
     "not_positive",
     "below_minimum",

@@ -83,6 +83,8 @@ class MpesaConnection(models.AbstractModel):
         finally:
             rows = [row | {"manager_id": self.id} for row in rows]
             durably(self.env, lambda own: own[journal._name]._record(rows))
+        if self.mpesa_no_country:
+            return False, self._connection_works(balance) + " " + self._mpesa_no_country_sentence()
         return True, self._connection_works(balance)
 
     def _connection_works(self, balance):

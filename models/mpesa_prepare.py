@@ -7,6 +7,7 @@ from odoo.tools import split_every
 from . import statement_facts
 from .bulk_create import BulkCreate
 from .inside import Preparing, delayed, in_job
+from .mpesa_payee import registry_text
 from .notify import notification
 from .payment import check_access
 
@@ -225,10 +226,12 @@ class MpesaPrepare(models.AbstractModel):
         journal = self.program_id.journal_id.id
         if not bulk.is_same or any(row["journal_id"] != journal for row in rows):
             return self._create_payments_by_orm(rows)
-        payees = self._mpesa_payees(self.env["res.partner"].browse(row["partner_id"] for row in rows))
+        payees = self._mpesa_payees_or_why(self.env["res.partner"].browse(row["partner_id"] for row in rows))
         for row in rows:
-            row["account_number"] = payees.get(row["partner_id"])
-            row["mpesa_reason"] = self._mpesa_problem(row["initial_amount"], row["account_number"])
+            payee = payees.get(row["partner_id"])
+            row["account_number"] = payee or None
+            row["mpesa_payee_text"] = registry_text(payee)
+            row["mpesa_reason"] = self._mpesa_problem(row["initial_amount"], payee)
         return bulk.insert(rows).with_env(self.env)
 
     def _create_payments_by_orm(self, rows):

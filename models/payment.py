@@ -10,7 +10,7 @@ from ..gateway.masking import mask_payee
 from . import const, figures
 from .inside import preparing
 from .live_pages import tell_after_commit
-from .mpesa_payee import exceeds
+from .mpesa_payee import exceeds, registry_text
 from .notify import notification
 
 # Payments that one click asks the gateway for, and for how many seconds.
@@ -23,6 +23,7 @@ MOVE_COLUMNS = {
     "mpesa_receipt": "varchar",
     "mpesa_reference": "varchar",
     "account_number": "varchar",
+    "mpesa_payee_text": "varchar",
 }
 # What a payment p with its entitlement e must still be when it is claimed, as a text. When it was claimed
 # last, too: somebody may have claimed it since, and given it back.
@@ -103,6 +104,14 @@ class Payment(models.Model):
     mpesa_reason = fields.Selection(const.REASONS, "Reason", readonly=True, copy=False)
     mpesa_words = fields.Char(
         "Note", readonly=True, copy=False, help="The gateway's own words, or those of whoever settled it."
+    )
+    mpesa_payee_text = fields.Char(
+        "In the Registry",
+        readonly=True,
+        copy=False,
+        groups=",".join(const.SEE_PAYEES),
+        help="What stands where the payee ID should be, as it was when it was last looked at."
+        " Correct it there.",
     )
     mpesa_reference = fields.Char(
         "Payment Reference",
@@ -360,10 +369,11 @@ class Payment(models.Model):
                 ),
             )
 
-    @api.depends("account_number")
+    @api.depends("account_number", "mpesa_payee_text")
     def _compute_mpesa_payee(self):
         for payment in self:
-            payment.mpesa_payee = mask_payee(payment.account_number) if payment.account_number else False
+            payee = payment.mpesa_payee_text or payment.account_number
+            payment.mpesa_payee = mask_payee(payee) if payee else False
 
     @api.depends("name", "partner_id.name", "mpesa_payee", "mpesa_state")
     def _compute_display_name(self):
@@ -479,7 +489,7 @@ class Payment(models.Model):
     def _mpesa_beginnings(self, manager, pairs):
         """Pairs of a payment's values, and what is to be added to them."""
         partners = self.env["res.partner"].union(*(entitlement.partner_id for _vals, entitlement in pairs))
-        payees = manager._mpesa_payees(partners)
+        payees = manager._mpesa_payees_or_why(partners)
         self._mpesa_check_only_one([entitlement.id for _vals, entitlement in pairs])
         references = self._mpesa_references([vals.get("name") for vals, _entitlement in pairs])
         for (vals, entitlement), reference in zip(pairs, references, strict=True):
@@ -491,6 +501,7 @@ class Payment(models.Model):
                     "mpesa_state": const.READY,
                     "mpesa_reference": reference,
                     "account_number": payee or False,
+                    "mpesa_payee_text": registry_text(payee) or False,
                     "mpesa_reason": manager._mpesa_problem(vals.get("amount_issued") or 0, payee) or False,
                 },
             )

@@ -40,8 +40,8 @@ RECONCILIATION = """
      ORDER BY p.id LIMIT %(page)s
 """
 HELD_BACK = """
-    SELECT p.id, r.name AS beneficiary, p.account_number AS payee, p.amount_issued AS amount,
-           p.mpesa_reason AS reason
+    SELECT p.id, r.name AS beneficiary, coalesce(p.mpesa_payee_text, p.account_number) AS payee,
+           p.amount_issued AS amount, p.mpesa_reason AS reason
       FROM g2p_payment p
       LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
       LEFT JOIN res_partner r ON r.id = e.partner_id

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from . import const, statement_facts
+from .mpesa_payee import registry_text
 from .own_cursor import durably, own_transaction
 
 # Ready payments that are looked at anew, those first that something was known against.
@@ -63,8 +64,9 @@ def look_again(manager, which):
     cr = manager.env.cr
     cr.execute(
         f"""
-        SELECT p.id, p.amount_issued, p.mpesa_reason, e.partner_id, e.state AS entitlement_state,
-               e.initial_amount, {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
+        SELECT p.id, p.amount_issued, p.mpesa_reason, p.mpesa_payee_text,
+               e.partner_id, e.state AS entitlement_state, e.initial_amount,
+               {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
           FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
          WHERE {OURS} AND p.mpesa_state = 'ready'
          ORDER BY p.mpesa_reason IS NULL, p.id
@@ -73,7 +75,8 @@ def look_again(manager, which):
         [*which, MOST_LOOKED_AT],
     )
     rows = cr.dictfetchall()
-    payees = manager._mpesa_payees(manager.env["res.partner"].browse({row["partner_id"] for row in rows}))
+    partners = manager.env["res.partner"].browse({row["partner_id"] for row in rows})
+    payees = manager._mpesa_payees_or_why(partners)
     found = [
         (
             row,
@@ -91,22 +94,27 @@ def look_again(manager, which):
     write_reasons(
         cr,
         [
-            (row["id"], problem)
+            (row["id"], problem, text)
             for row, problem in found
-            if row["mpesa_reason"] != problem and (problem or row["mpesa_reason"] in const.HELD)
+            for text in [registry_text(payees.get(row["partner_id"]))]
+            if (row["mpesa_reason"] != problem and (problem or row["mpesa_reason"] in const.HELD))
+            or (problem and row["mpesa_payee_text"] != text)
         ],
     )
 
 
 def write_reasons(cr, changes):
-    """Write pairs of a payment's id and what keeps it back, None for nothing, where it is ready still.
+    """Write a payment's id, what keeps it back, None for nothing, and the registry's text, of each.
+
+    Where it is ready still.
 
     Nothing was locked while they were looked for: a sender takes locked payments for somebody else's.
     """
     if changes:
         cr.execute(
-            "UPDATE g2p_payment p SET mpesa_reason = v.reason, mpesa_words = NULL"
-            f" FROM (VALUES {', '.join(['(%s, %s::varchar)'] * len(changes))}) AS v(id, reason)"
+            "UPDATE g2p_payment p SET mpesa_reason = v.reason, mpesa_payee_text = v.text, mpesa_words = NULL"
+            f" FROM (VALUES {', '.join(['(%s, %s::varchar, %s::varchar)'] * len(changes))})"
+            " AS v(id, reason, text)"
             " WHERE p.id = v.id AND p.mpesa_state = 'ready'",
             [value for change in changes for value in change],
         )

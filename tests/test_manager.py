@@ -183,6 +183,9 @@ class TestPayee(ManagerCase):
     def test_the_numbers_own_country_counts(self):
         uganda = self.env.ref("base.ug")
         person = self.person(phone_number_ids=[(0, 0, {"phone_no": "0772123456", "country_id": uganda.id})])
+        # And is not paid by a gateway of another country.
+        self.assertIsNone(self.payee(person))
+        self.manager.payee_country_ids = uganda | self.env.ref("base.ke")
         self.assertEqual(self.payee(person), "256772123456")
 
     def test_a_disabled_number_is_not_paid_even_where_it_still_stands_as_the_phone(self):
@@ -202,8 +205,18 @@ class TestPayee(ManagerCase):
 
     def test_email(self):
         self.manager.payee_id_type = "email"
-        self.assertEqual(self.payee(self.person(email="Ann@Example.org")), "ann@example.org")
+        for text in ("Ann@Example.org", "  Ann@Example.org\u200b \n"):
+            self.assertEqual(self.payee(self.with_email(text)), "Ann@Example.org")
+        two, named = "ann@example.org, bob@example.org", "Ann <ann@example.org>"
+        for text in ("Ann", two, named, "ann\x07@example.org"):
+            self.assertIsNone(self.payee(self.with_email(text)), text)
         self.assertIsNone(self.payee(self.person()))
+
+    def with_email(self, text):
+        """As an import leaves it, which asks no form."""
+        person = self.person()
+        self.env.cr.execute("UPDATE res_partner SET email = %s WHERE id = %s", [text, person.id])
+        return person
 
     def test_bank_account_number(self):
         self.manager.payee_id_type = "bank_acc_no"

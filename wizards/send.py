@@ -31,6 +31,7 @@ class SendWizard(models.TransientModel):
     payment_ids = fields.Many2many("g2p.payment", readonly=True, help="Only these; empty for all.")
     currency_id = fields.Many2one(related="manager_id.currency_id")
     mode = fields.Selection(related="manager_id.mode")
+    no_country = fields.Boolean(related="manager_id.mpesa_no_country")
     gateway = fields.Char(compute="_compute_gateway")
     count = fields.Integer("Payments", readonly=True)
     amount = fields.Monetary("To Be Sent", readonly=True)
