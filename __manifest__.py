@@ -26,6 +26,7 @@
         "views/settle.xml",
         "views/reconciliation.xml",
         "views/statement.xml",
+        "views/withdraw.xml",
         "views/digest.xml",
         "report/signoff.xml",
         "views/payment.xml",

@@ -13,6 +13,7 @@ from . import (
     mpesa_secret,
     mpesa_send,
     mpesa_status,
+    mpesa_withdraw,
     overview,
     overview_batch,
     overview_cycle,

@@ -49,6 +49,13 @@ class MpesaAttempt(models.Model):
     )
     user_id = fields.Many2one("res.users", "By", readonly=True, ondelete="restrict")
     job_uuid = fields.Char("Job", readonly=True)
+    statement_id = fields.Many2one(
+        "g2p.payment.mpesa.statement",
+        "By the Statement",
+        readonly=True,
+        ondelete="restrict",
+        index="btree_not_null",
+    )
 
     COLUMNS = (
         "key",
@@ -67,6 +74,7 @@ class MpesaAttempt(models.Model):
         "words",
         "user_id",
         "job_uuid",
+        "statement_id",
     )
 
     def init(self):

@@ -12,6 +12,7 @@ from ..gateway.masking import mask_payee
 from . import statement_facts, statement_file, statement_match
 from .attempt_report import AGGREGATOR
 from .inside import without_defaults
+from .payment import check_access
 from .statement_file import SAMPLES
 
 # Rows that go to the database at once.
@@ -64,7 +65,7 @@ class Statement(models.Model):
 
     _name = "g2p.payment.mpesa.statement"
     _description = "M-Pesa Statement"
-    _inherit = ["mail.thread", "mail.activity.mixin"]
+    _inherit = ["mail.thread", "mail.activity.mixin", "g2p.mpesa.statement.withdraw.mixin"]
     _order = "id desc"
 
     name = fields.Char(required=True, default=lambda self: _("New statement"))
@@ -116,7 +117,12 @@ class Statement(models.Model):
     column_ids = fields.One2many("g2p.payment.mpesa.statement.column", "statement_id", "Columns")
     line_ids = fields.One2many("g2p.payment.mpesa.statement.line", "statement_id", "Lines", readonly=True)
     state = fields.Selection(
-        [("draft", "To be compared"), ("reading", "Being read"), ("compared", "Compared")],
+        [
+            ("draft", "To be compared"),
+            ("reading", "Being read"),
+            ("compared", "Compared"),
+            ("withdrawn", "Withdrawn"),
+        ],
         default="draft",
         readonly=True,
         copy=False,
@@ -150,6 +156,10 @@ class Statement(models.Model):
         "period_from",
         "period_to",
         "compared_by_id",
+        "compared_at",
+        "withdrawn_by_id",
+        "withdrawn_at",
+        "withdrawn_reason",
         "excess",
         "line_count",
         "manager_id",
@@ -319,7 +329,12 @@ class Statement(models.Model):
     def _keep_once(self):
         self.digest = hashlib.sha256(self._text().encode()).hexdigest()
         twin = self.search(
-            [("digest", "=", self.digest), ("manager_id", "=", self.manager_id.id), ("id", "!=", self.id)],
+            [
+                ("digest", "=", self.digest),
+                ("manager_id", "=", self.manager_id.id),
+                ("id", "!=", self.id),
+                ("state", "!=", "withdrawn"),
+            ],
             limit=1,
         )
         if twin:
@@ -366,6 +381,7 @@ class Statement(models.Model):
                 "period_from": first,
                 "period_to": last,
                 "compared_by_id": self.env.uid,
+                "compared_at": fields.Datetime.now(),
             }
         )
         self.env.flush_all()
@@ -389,6 +405,7 @@ class Statement(models.Model):
     def action_settle(self):
         """The dialogue by which doubts that the statement shows as paid are settled, with it as evidence."""
         self.ensure_one()
+        check_access(self, "read")
         return self._open_lines_in_settle(statement_facts.settling_lines_of(self))
 
     @api.model
@@ -518,6 +535,7 @@ class StatementLine(models.Model):
 
     def action_settle(self):
         """Settle the payments of these lines as paid, where a line is evidence enough for it."""
+        check_access(self, "read")
         lines = statement_facts.lines_that_settle(self)
         return self.env["g2p.payment.mpesa.statement"]._open_lines_in_settle(lines)
 

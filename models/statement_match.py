@@ -50,7 +50,7 @@ def match(statement):
     """
     cr = statement.env.cr
     statement.env.flush_all()
-    values = _values(statement)
+    values = values_of(statement)
     cr.execute(
         "DELETE FROM g2p_payment_mpesa_statement_line WHERE statement_id = %(statement)s AND kind = 'ours'",
         values,
@@ -75,7 +75,8 @@ def match(statement):
     statement.env.invalidate_all()
 
 
-def _values(statement):
+def values_of(statement):
+    """Parameters of its statements: its id, and the ids of the managers with the same account."""
     cr = statement.env.cr
     cr.execute(ACCOUNT, {"manager": statement.manager_id.id})
     managers = [row[0] for row in cr.fetchall()]
@@ -130,7 +131,9 @@ class Payments:
             """
             SELECT p.id, p.account_number, round(p.amount_issued, 2), p.mpesa_sent_at,
                    EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
-                            WHERE l.payment_id = p.id AND l.kind = 'payment') AS taken
+                             JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id
+                            WHERE l.payment_id = p.id AND l.kind = 'payment'
+                              AND s.state <> 'withdrawn') AS taken
               FROM g2p_payment p
              WHERE p.mpesa_manager_id = ANY(%(managers)s) AND p.account_number IS NOT NULL
                AND p.mpesa_sent_at BETWEEN %(first)s AND %(last)s
@@ -288,6 +291,7 @@ OF_CYCLE = f"""
                   WHEN l.result = 'doubt_only_here' AND p.mpesa_state = 'paid' THEN 'only_here'
                   ELSE l.result END AS result
              FROM g2p_payment_mpesa_statement_line l
+             JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id AND s.state = 'compared'
             WHERE l.payment_id = p.id AND l.result IS NOT NULL AND l.result <> 'repeated'
               AND (l.kind <> 'ours' OR p.mpesa_state IN ('paid', 'doubt'))
             ORDER BY l.kind = 'ours', array_position(%(results)s::varchar[], l.result), l.id LIMIT 1
@@ -314,7 +318,7 @@ def judge(statement):
     """Say what follows for each line, and list the payments that it does not show. Changes no payment."""
     cr = statement.env.cr
     statement.env.flush_all()
-    values = _values(statement)
+    values = values_of(statement)
     cr.execute(JUDGE, values)
     _write_excess(cr, values)
     cr.execute(

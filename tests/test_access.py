@@ -63,6 +63,7 @@ MATRIX = {
     "compare_again": FINANCE,
     "settle": {"finance validator"},
     "settle_by_statement": {"finance validator"},
+    "withdraw_statement": {"finance validator"},
     "write_off": {"finance validator"},
     "write_outcome_by_hand": set(),
     "delete_sent_payment": set(),
@@ -88,6 +89,7 @@ ROWS = {
     "print the sign-off": ["print_signoff"],
     "reconcile": ["reconcile", "export_cycle", "import_statement", "see_statement", "compare_again"],
     "settle a doubt": ["settle", "settle_by_statement"],
+    "withdraw a comparison": ["withdraw_statement"],
     "write off": ["write_off"],
     "write an outcome": [
         *("write_outcome_by_hand", "delete_sent_payment"),
@@ -280,6 +282,11 @@ class TestAccess(ProgramCase):
     def settle_by_statement(self, env):
         action = self.compared(env).action_settle()
         env[action["res_model"]].with_context(**action["context"]).create({}).action_settle()
+
+    def withdraw_statement(self, env):
+        action = self.compared(env).action_withdraw()
+        wizard = env[action["res_model"]].with_context(**action["context"])
+        wizard.create({"reason": "The wrong account"}).action_withdraw()
 
     def change_statement(self, env):
         self.compared(env).write({"name": "Another"})

@@ -6,8 +6,8 @@ from ..models import const
 from .test_statement import StatementCase
 
 
-class TestStatementFacts(StatementCase):
-    """What statements show counts as it is, however payments stood when they were compared."""
+class FactsCase(StatementCase):
+    """Lines that name payments, and payments that were moved since."""
 
     def put(self, number, state, status=None, openg2p="sent"):
         """As a status answer, or time, would have moved it since."""
@@ -58,6 +58,10 @@ class TestStatementFacts(StatementCase):
         self.prepare()
         entitlements = (self.payments() - before).entitlement_id
         return [number for number, row in enumerate(self.rows) if row.entitlement_id in entitlements]
+
+
+class TestStatementFacts(FactsCase):
+    """What statements show counts as it is, however payments stood when they were compared."""
 
     def test_accepted_when_it_was_compared_and_in_doubt_since(self):
         self.put(3, const.ACCEPTED)

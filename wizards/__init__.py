@@ -1,1 +1,1 @@
-from . import reconciliation, send, settle
+from . import reconciliation, send, settle, withdraw

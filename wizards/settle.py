@@ -10,8 +10,8 @@ from ..models import const, statement_facts, statement_match
 from ..models.own_cursor import durably
 from ..models.payment import NOT_FAILED, check_access
 
-# What shows that a payment was paid: the receipt (or None), when, and where that is written.
-Evidence = namedtuple("Evidence", "receipt paid_on note")
+# What shows that a payment was paid: the receipt (or None), when, where that is written, in which statement.
+Evidence = namedtuple("Evidence", "receipt paid_on note statement_id", defaults=(None,))
 
 
 class SettleWizard(models.TransientModel):
@@ -145,6 +145,7 @@ class SettleWizard(models.TransientModel):
                 line.receipt or None,
                 line.moment,
                 _("Statement %(name)s, row %(row)s", name=line.statement_id.name, row=line.number),
+                line.statement_id.id,
             )
             for line in self.line_ids
         }
@@ -173,9 +174,9 @@ class SettleWizard(models.TransientModel):
             raise UserError(
                 _(
                     "A line of a statement settles as paid, and nothing else: a doubt by reference, receipt"
-                    " or payee; what was refused or never sent by reference or receipt alone. It must show the"
-                    " whole amount, nothing of it may have come back, and nothing else may have been paid for"
-                    " the entitlement."
+                    " or payee; what was refused or never sent by reference or receipt alone. It must show"
+                    " the whole amount, nothing of it may have come back, and nothing else may have been"
+                    " paid for the entitlement."
                 )
             )
         self._check_not_prepared_again()
@@ -315,6 +316,7 @@ class SettleWizard(models.TransientModel):
             "outcome": self.outcome,
             "words": " ".join(filter(None, (*words, self.reason))),
             "user_id": self.env.uid,
+            "statement_id": (proof and proof.statement_id) or None,
         }
 
     def _tell(self, payments):
