@@ -383,6 +383,6 @@ def _write_problems(own, problems):
         if (row["mpesa_reason"], row["mpesa_payee_text"]) != (problem, text):
             own.cr.execute(
                 "UPDATE g2p_payment SET mpesa_reason = %s, mpesa_payee_text = %s, mpesa_words = NULL"
-                " WHERE id = %s",
+                " WHERE id = %s AND mpesa_state = 'ready'",
                 [problem, text, row["id"]],
             )
