@@ -45,6 +45,23 @@ def entitlement_shown_as_paid(payment):
     )
 
 
+# A payment that is recorded as paid, to the same payee, of the same amount and time, and that no line is about:
+# then a line that is about a doubt by payee, amount and time alone may be that one's.
+UNSURE = """
+    SELECT FROM g2p_payment q
+      JOIN g2p_program_payment_manager_mpesa m ON m.id = q.mpesa_manager_id
+      JOIN g2p_program_payment_manager_mpesa own ON own.id = p.mpesa_manager_id
+     WHERE q.id <> p.id AND q.mpesa_state = 'paid' AND q.account_number = p.account_number
+       AND round(q.amount_issued, 2) = round(p.amount_issued, 2)
+       AND (m.id = own.id
+            OR m.payment_endpoint_url = own.payment_endpoint_url AND m.username = own.username)
+       AND q.mpesa_sent_at BETWEEN l.moment - s.tolerance_hours * interval '1 hour'
+                               AND l.moment + interval '1 hour'
+       AND NOT EXISTS (
+           SELECT FROM g2p_payment_mpesa_statement_line its
+             JOIN g2p_payment_mpesa_statement file ON file.id = its.statement_id AND file.state = 'compared'
+            WHERE its.payment_id = q.id AND its.kind = 'payment')
+"""
 # Lines by which their payments can be settled as paid: each shows all of the amount, that has not come back,
 # and nothing besides was paid for the entitlement. What was refused here, or never sent, needs a strong one.
 SETTLES = f"""
@@ -54,6 +71,7 @@ SETTLES = f"""
      WHERE {{condition}} AND l.kind = 'payment'
        AND (p.mpesa_state = 'doubt' AND l.matched_by IN {KNOWN}
             OR p.mpesa_state IN ('ready', 'refused') AND l.matched_by IN {STRONG})
+       AND (l.matched_by <> 'payee' OR NOT EXISTS ({UNSURE}))
        AND round(l.amount::numeric, 2) = round(p.amount_issued, 2)
        AND round(p.amount_issued, 2) = {
     money_out("IN (SELECT q.id FROM g2p_payment q WHERE q.entitlement_id = p.entitlement_id)", KNOWN)

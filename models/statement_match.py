@@ -105,7 +105,7 @@ def _match_by_payee(statement, values):
         return
     after = timedelta(hours=statement.tolerance_hours)
     payments = Payments(cr, {**values, "first": lines[0][3] - after, "last": lines[-1][3] + CLOCKS}, after)
-    found = [(line_id, *hit) for line_id, *what in lines if (hit := payments.take(*what))]
+    found = payments.take_all(lines)
     execute_values(
         cr._obj,
         "UPDATE g2p_payment_mpesa_statement_line l SET payment_id = v.payment_id, matched_by = v.matched_by"
@@ -118,18 +118,25 @@ def _match_by_payee(statement, values):
 class Payments:
     """The payments of a time, by payee and amount, each to be taken once.
 
+    What is recorded as paid has its lines first, and a doubt only what is left: else the line of a payment that
+    was paid late, to the same payee, would settle a doubt that was not.
+
     :param values: ``managers``, ``statement``, ``first`` and ``last`` moment of sending.
     :param after: how long after it was sent a payment may be carried out.
     """
 
+    TURNS = ("paid", "doubt", "other")
+
     def __init__(self, cr, values, after):
         self.after = after
-        self.free, self.taken = defaultdict(list), defaultdict(list)
+        self.free = {turn: defaultdict(list) for turn in self.TURNS}
+        self.taken = defaultdict(list)
         # The same by the end of the payee, for payees that are masked.
-        self.by_end = defaultdict(list)
+        self.by_end = {turn: defaultdict(list) for turn in self.TURNS}
         cr.execute(
             """
             SELECT p.id, p.account_number, round(p.amount_issued, 2), p.mpesa_sent_at,
+                   CASE WHEN p.mpesa_state IN ('paid', 'doubt') THEN p.mpesa_state ELSE 'other' END AS turn,
                    EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
                              JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id
                             WHERE l.payment_id = p.id AND l.kind = 'payment'
@@ -141,40 +148,48 @@ class Payments:
             """,
             values,
         )
-        for payment_id, payee, amount, sent, taken in cr.fetchall():
+        for payment_id, payee, amount, sent, turn, taken in cr.fetchall():
             key = (payee.lower(), float(amount))
-            (self.taken if taken else self.free)[key].append((sent, payment_id))
+            (self.taken if taken else self.free[turn])[key].append((sent, payment_id))
             if not taken:
-                self.by_end[payee[-3:], float(amount)].append((sent, payment_id, payee))
+                self.by_end[turn][payee[-3:], float(amount)].append((sent, payment_id, payee))
 
-    def take(self, payee, amount, moment):
-        """The payment that a line is about.
+    def take_all(self, lines):
+        """Find the payments of lines.
 
-        A second line to the same payee, where no further payment was sent, is about the same payment: that is
-        how it shows that it was paid twice.
-
-        :return: its id and how it was found, or None.
+        :param lines: tuples of a line's id, payee, amount and moment, in the order of time.
+        :return: a list of line id, payment id, and how it was found.
         """
+        found, left = [], lines
+        for turn in self.TURNS:
+            hits = {line[0]: self._take(turn, *line[1:]) for line in left}
+            found += [(line_id, *hit) for line_id, hit in hits.items() if hit]
+            left = [line for line in left if not hits[line[0]]]
+        # A second line to a payee to whom nothing else was sent is about the same payment: that is how it
+        # shows that it was paid twice.
+        again = ((line[0], self._nearest(self.taken[line[1].lower(), line[2]], line[3])) for line in left)
+        return found + [(line_id, hit[1], "payee") for line_id, hit in again if hit]
+
+    def _take(self, turn, payee, amount, moment):
         if "*" in payee:
-            return self._take_masked(payee, amount, moment)
+            return self._take_masked(turn, payee, amount, moment)
         key = (payee.lower(), amount)
-        hit = self._nearest(self.free[key], moment)
+        hit = self._nearest(self.free[turn][key], moment)
         if hit:
-            self.free[key].remove(hit)
+            self.free[turn][key].remove(hit)
             insort(self.taken[key], hit)
-        else:
-            hit = self._nearest(self.taken[key], moment)
         return hit and (hit[1], "payee")
 
-    def _take_masked(self, payee, amount, moment):
+    def _take_masked(self, turn, payee, amount, moment):
+        free = self.free[turn]
         fitting = [
             row
-            for row in self.by_end[payee[-3:], amount]
+            for row in self.by_end[turn][payee[-3:], amount]
             if len(row[2]) == len(payee) and all(a in ("*", b) for a, b in zip(payee, row[2], strict=True))
         ]
-        hit = self._nearest([row for row in fitting if row[:2] in self.free[row[2].lower(), amount]], moment)
+        hit = self._nearest([row for row in fitting if row[:2] in free[row[2].lower(), amount]], moment)
         if hit:
-            self.free[hit[2].lower(), amount].remove(hit[:2])
+            free[hit[2].lower(), amount].remove(hit[:2])
         return hit and (hit[1], "masked")
 
     def _nearest(self, rows, moment):

@@ -187,6 +187,51 @@ class TestStatementFacts(FactsCase):
         parts = self.named(4, amount="60.00"), self.named(4, amount="40.00", receipt="TX44")
         self.assertEqual(self.compare(*parts).settle_count, 0)
 
+    def alike(self, *numbers):
+        """Payments to one payee, half an hour after each other."""
+        self.env.flush_all()
+        for place, number in enumerate(numbers):
+            self.env.cr.execute(
+                "UPDATE g2p_payment SET account_number = %s,"
+                " mpesa_sent_at = mpesa_sent_at + %s * interval '30 minutes' WHERE id = %s",
+                [self.rows[numbers[0]].account_number, place, self.rows[number].id],
+            )
+        self.env.invalidate_all()
+
+    def line_to(self, number, moment_of, receipt, minutes=0):
+        """A line to the payee of one, at the time of another, without a reference."""
+        payee = self.rows[number].account_number
+        return self.line(moment_of, receipt=receipt, payee=f"{payee} - PERSON", minutes=minutes)
+
+    def test_a_line_is_that_of_a_payment_recorded_as_paid_before_it_is_that_of_a_doubt(self):
+        """Paid late: its line is nearer to the doubt, which was not paid."""
+        self.alike(3, 4)
+        statement = self.compare(self.line_to(3, 4, "LATE"))
+        self.assertEqual(statement.line_ids.filtered("receipt").payment_id, self.rows[3])
+        self.assertEqual(statement.settle_count, 0)
+
+    def test_a_doubt_is_shown_by_payee_if_there_are_more_lines_than_paid_ones(self):
+        self.alike(3, 4)
+        statement = self.compare(self.line_to(3, 3, "A"), self.line_to(3, 4, "B"))
+        self.assertEqual(statement.settle_count, 1)
+        self.settle_by(statement, statement.line_ids.filtered(lambda line: line.payment_id == self.rows[4]))
+        self.assertEqual(self.rows[4].mpesa_state, "paid")
+
+    def test_a_line_is_unsure_once_another_one_that_it_may_be_about_is_recorded_as_paid(self):
+        """Both were in doubt when it was compared; then the gateway said which one it has paid."""
+        self.alike(4, 5)
+        statement = self.compare(self.line_to(4, 4, "A"))
+        self.assertEqual(
+            (statement.line_ids.filtered("receipt").payment_id, statement.settle_count), (self.rows[4], 1)
+        )
+        self.put(5, const.PAID, "paid")
+        self.assertEqual(statement.settle_count, 0)
+        with self.assertRaisesRegex(UserError, "settles as paid, and nothing else"):
+            self.settle_by(statement, statement.line_ids.filtered("receipt"))
+        # Nor as not paid: it may be its line.
+        with self.assertRaisesRegex(UserError, "shows that this was paid"):
+            self.by_hand(4, "not_paid")
+
     def test_lines_that_settle_are_those_that_can(self):
         statement = self.compare(*(self.named(number) for number in range(6)))
         self.assertEqual(statement.settle_count, 2)
