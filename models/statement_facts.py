@@ -45,7 +45,7 @@ def entitlement_shown_as_paid(payment):
     )
 
 
-# A payment that is recorded as paid, to the same payee, of the same amount and time, and that no line is about:
+# A payment recorded as paid, to the same payee, of the same amount and time, and that no line is about:
 # then a line that is about a doubt by payee, amount and time alone may be that one's.
 UNSURE = """
     SELECT FROM g2p_payment q

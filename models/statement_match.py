@@ -118,8 +118,8 @@ def _match_by_payee(statement, values):
 class Payments:
     """The payments of a time, by payee and amount, each to be taken once.
 
-    What is recorded as paid has its lines first, and a doubt only what is left: else the line of a payment that
-    was paid late, to the same payee, would settle a doubt that was not.
+    What is recorded as paid has its lines first, and a doubt only what is left: else the line of a payment
+    that was paid late, to the same payee, would settle a doubt that was not.
 
     :param values: ``managers``, ``statement``, ``first`` and ``last`` moment of sending.
     :param after: how long after it was sent a payment may be carried out.
