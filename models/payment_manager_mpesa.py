@@ -1,16 +1,17 @@
 import hashlib
-import ipaddress
 from urllib.parse import urlsplit
 
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
+from ..gateway import addresses
 from ..gateway.simple import Settings, SimpleMpesa
 from . import const
 from .inside import with_tracking
 from .notify import notification
 from .payment import check_access
 from .secret import SecretError
+from .server_config import allows_private_addresses
 
 # What is shown, and may be written back unchanged, in place of a stored password.
 PASSWORD_SHOWN = "********"
@@ -346,6 +347,13 @@ class MpesaPaymentManager(models.Model):
             "relative": _("write the whole address, beginning with https://"),
             "credentials": _("leave user name and password out of the address"),
             "insecure": _("http is only possible on this machine or a private network; use https"),
+            "never": _(
+                "an address of this kind is never asked, for it leads to this server's own surroundings"
+            ),
+            "private": _(
+                "an address on this machine or in a private network is asked only where the server's"
+                " configuration allows it: allow_private_addresses = True, below [g2p_mpesa]"
+            ),
         }
 
     @api.constrains(
@@ -404,6 +412,7 @@ class MpesaPaymentManager(models.Model):
             timeout=manager.api_timeout,
             connections=manager.max_connections,
             sends_reference=bool(manager.status_endpoint_url or manager.honours_idempotency_key),
+            allow_private=allows_private_addresses(),
         )
         return SimpleMpesa(settings, record)
 
@@ -416,7 +425,10 @@ class MpesaPaymentManager(models.Model):
 
 
 def url_problem(url):
-    """What is wrong with a gateway's address: ``relative``, ``credentials``, ``insecure``, or None."""
+    """What is wrong with a gateway's address, by the code of a sentence for it; None where nothing is.
+
+    A name is looked up when it is asked: what it leads to then is compared once more.
+    """
     try:
         parts = urlsplit(url.strip())
         host, _port = parts.hostname, parts.port
@@ -426,7 +438,10 @@ def url_problem(url):
         return "relative"
     if parts.username is not None or parts.password is not None:
         return "credentials"
-    if parts.scheme == "http" and not _is_near(host):
+    kind = _kind_of_host(host)
+    if kind == addresses.NEVER or (kind == addresses.PRIVATE and not allows_private_addresses()):
+        return kind
+    if parts.scheme == "http" and kind != addresses.PRIVATE:
         return "insecure"
     return None
 
@@ -440,11 +455,10 @@ def _origin(url):
         return None
 
 
-def _is_near(host):
+def _kind_of_host(host):
     if host == "localhost":
-        return True
+        return addresses.PRIVATE
     try:
-        address = ipaddress.ip_address(host)
+        return addresses.kind_of(host)
     except ValueError:
-        return False
-    return address.is_loopback or address.is_private
+        return ""
