@@ -100,11 +100,11 @@ class Reply:
 class _Request(requests.PreparedRequest):
     """A request as it goes out. What `requests` would work out for each is worked out once for an address."""
 
-    def __init__(self, method, url, path, data, headers):
+    def __init__(self, method, server, path, data, headers):
         super().__init__()
         if not all(text.isascii() and text.isprintable() for text in headers.values()):
             raise ValueError("a header that cannot be written")
-        self.method, self.url, self.path, self.hooks = method, url, path, {}
+        self.method, self.url, self.path, self.hooks = method, server + path, path, {}
         self.headers = {**HEADERS, **headers}
         if data is not None:
             self.body = urlencode(data).encode()

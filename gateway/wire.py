@@ -126,7 +126,7 @@ class _Response(http.client.HTTPResponse):
         return version, status, reason
 
     def begin(self):
-        super().begin()
+        returned = super().begin()
         lengths = set(self.headers.get_all("Content-Length", ()))
         codings = self.headers.get_all("Transfer-Encoding", ())
         if len(lengths) > 1 or any(not (one.isascii() and one.strip().isdigit()) for one in lengths):
@@ -136,10 +136,11 @@ class _Response(http.client.HTTPResponse):
         # Where an answer's end is not told, or is told in two ways, none is read after it.
         if (lengths and codings) or not (lengths or codings) or self.status in NO_CONTENT:
             self.will_close = True
+        return returned
 
     def _close_conn(self):
         self.fp.end()
-        super()._close_conn()
+        return super()._close_conn()
 
 
 class _Witness:
@@ -204,7 +205,7 @@ class _Connection(_Witness, HTTPConnection):
 class _SecureConnection(_Witness, HTTPSConnection):
     def connect(self):
         """Connect, and speak TLS: the certificate is for the host's name, whatever its address."""
-        super().connect()
+        returned = super().connect()
         plain, self.sock = self.sock, None
         try:
             plain.settimeout(watch.seconds_left())
@@ -213,6 +214,7 @@ class _SecureConnection(_Witness, HTTPSConnection):
             plain.close()
             raise
         self.is_verified = True
+        return returned
 
     def _is_silent(self):
         if super()._is_silent() and not self.sock.pending():

@@ -109,7 +109,9 @@ class MpesaConnection(models.AbstractModel):
             "words": error.message,
         }
         sentence = self._problem_by_reason(words, error) or self._problem_by_cause(words, error)
-        return sentence or _("%(field)s: %(host)s does not answer as it should. Its answer: %(words)s", **words)
+        return sentence or _(
+            "%(field)s: %(host)s does not answer as it should. Its answer: %(words)s", **words
+        )
 
     def _problem_by_reason(self, words, error):
         if error.reason == errors.SECRET:
