@@ -1,5 +1,6 @@
 """The gateway's contract, row by row, against a real sandbox gateway. No database."""
 
+import contextlib
 import json
 import logging
 import os
@@ -362,6 +363,12 @@ FAULTS = {
     "drop-unread": (None, NO_ANSWER),
     "hang-up-taken": (None, TAKEN),
     "hang-up-not-taken": (None, SERVER_ERROR),
+    "interim-102": (None, NO_ANSWER),
+    "interim-103": (None, NO_ANSWER),
+    "surplus-taken": (None, TAKEN),
+    "surplus-not-taken": (None, SERVER_ERROR),
+    "early-taken": (None, TAKEN),
+    "early-not-taken": (None, SERVER_ERROR),
     "pending": (None, TAKEN),
     "fails-later": (3600, TAKEN),
     # Once: a new login, and the same order once more.
@@ -409,6 +416,21 @@ class TestFaults(GatewayCase):
         while name == "late-taking" and not self.paid(payee) and time.monotonic() < end:
             time.sleep(0.05)
         return self.paid(payee)
+
+    def test_nobody_gets_what_came_before_after_or_between_an_answer(self):
+        for kind in ("interim-102", "interim-103", "surplus", "early"):
+            for name, paid in ((f"{kind}-taken", 100), (f"{kind}-not-taken", 0)):
+                with self.subTest(name):
+                    self.gateway.reset()
+                    self.gateway.fault("254700000002", name, count=1)
+                    client = self.client()
+                    with contextlib.suppress(errors.Unclear):
+                        self.deposit(client, payee="254700000002")
+                    time.sleep(0.2)
+                    self.assert_deposit_error(
+                        errors.Refused, errors.PAYEE_UNKNOWN, client=client, payee="nobody"
+                    )
+                    self.assertEqual(self.paid("254700000002"), paid)
 
     def test_a_redirect_is_never_followed(self):
         self.gateway.fault("*", "redirect-taken")
