@@ -23,6 +23,7 @@
         "views/report_attempt.xml",
         "views/manager.xml",
         "views/send.xml",
+        "views/confirm.xml",
         "views/settle.xml",
         "views/reconciliation.xml",
         "views/statement.xml",

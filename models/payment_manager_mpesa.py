@@ -30,9 +30,11 @@ class MpesaPaymentManager(models.Model):
         "g2p.mpesa.connection.mixin",
         "g2p.mpesa.digest.mixin",
         "g2p.mpesa.payee.mixin",
+        "g2p.mpesa.place.mixin",
         "g2p.mpesa.prepare.mixin",
         "g2p.mpesa.secret.mixin",
         "g2p.mpesa.send.mixin",
+        "g2p.mpesa.setup.mixin",
         "g2p.mpesa.status.mixin",
         "g2p.program.payment.manager.default",
         "mail.thread",
@@ -256,6 +258,16 @@ class MpesaPaymentManager(models.Model):
         message = _("%s pays by this gateway from now on.", self.program_id.name)
         return notification("success", message)
 
+    def action_confirm_place(self):
+        """Ask an administrator whether payments are sent from this database from now on."""
+        self.ensure_one()
+        return self.env["g2p.payment.mpesa.confirm.wizard"]._open(self, "place")
+
+    def action_confirm_setup(self):
+        """Ask an administrator whether the gateway knows what was sent with the addresses of before."""
+        self.ensure_one()
+        return self.env["g2p.payment.mpesa.confirm.wizard"]._open(self, "setup")
+
     def action_open_journal(self):
         """All contacts with this gateway, and what people decided."""
         self.ensure_one()
@@ -277,15 +289,20 @@ class MpesaPaymentManager(models.Model):
             managers += super(MpesaPaymentManager, own).create(vals).with_env(self.env)
         if any(not manager._mpesa_stored("secret") for manager in managers):
             raise ValidationError(_("An M-Pesa payment manager needs a password."))
+        managers._mpesa_take_place()
         return managers
 
     def write(self, vals):
         self._check_fixed(vals)
+        self._mpesa_check_who_changes(vals)
         self._check_password_is_given_again(vals)
+        changed = self._mpesa_changed_addresses(vals)
         if {"password", "username", *URL_FIELDS} & set(vals):
             # Somebody has mended it.
             vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False, "tested_at": False}
-        return super(MpesaPaymentManager, with_tracking(self)).write(vals)
+        result = super(MpesaPaymentManager, with_tracking(self)).write(vals)
+        changed._mpesa_note_change()
+        return result
 
     def _fixed(self):
         """The fields that follow from what was done, and are written by nobody's hand."""
