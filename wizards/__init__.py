@@ -1,1 +1,1 @@
-from . import confirm, reconciliation, send, settle, withdraw
+from . import reconciliation, send, settle, withdraw
