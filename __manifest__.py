@@ -8,7 +8,7 @@
     "license": "LGPL-3",
     "development_status": "Beta",
     "depends": ["g2p_registry_base", "g2p_programs"],
-    "external_dependencies": {"python": ["certifi", "cryptography", "phonenumbers"]},
+    "external_dependencies": {"python": ["cryptography", "phonenumbers", "requests"]},
     "data": [
         "security/ir.model.access.csv",
         "security/finance_rules.xml",
@@ -23,6 +23,7 @@
         "views/report_attempt.xml",
         "views/manager.xml",
         "views/send.xml",
+        "views/confirm.xml",
         "views/settle.xml",
         "views/reconciliation.xml",
         "views/statement.xml",

@@ -1,11 +1,12 @@
 """What a server's certificate says of itself, trusted or not: for whoever has to mend it."""
 
-import socket
 import ssl
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+
+from . import addresses
 
 
 class Certificate(NamedTuple):
@@ -16,10 +17,11 @@ class Certificate(NamedTuple):
     ends: str
 
 
-def fetch(host, port, timeout):
+def fetch(host, port, timeout, allow_private=False):
     """The certificate by which a server introduces itself. Nothing is sent to it.
 
     :param float timeout: seconds.
+    :param bool allow_private: whether loopback and private addresses may be asked.
     :return: a :class:`Certificate`, or None where it cannot be had.
     """
     # Only looked at: whoever sends something verifies it.
@@ -28,7 +30,7 @@ def fetch(host, port, timeout):
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), timeout) as plain,
+            addresses.connect(host, port, lambda: timeout, allow_private) as plain,
             context.wrap_socket(plain, server_hostname=host) as secured,
         ):
             certificate = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True))

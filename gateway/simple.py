@@ -93,6 +93,7 @@ class Settings:
     Whole URLs, since every deployment has its own; ``timeout`` in seconds. ``sends_reference`` puts our
     reference into the deposit, for a gateway with a status query or one that honours it as the
     idempotency key. ``password_problem`` says why there is no password; then nobody logs in.
+    ``allow_private``: loopback and private addresses may be asked.
     """
 
     auth_url: str
@@ -106,6 +107,7 @@ class Settings:
     sends_reference: bool = False
     connections: int = 1
     password_problem: str = ""
+    allow_private: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class SimpleMpesa:
     def __init__(self, settings: Settings, record: Callable[[Contact], None] = lambda contact: None):
         self.settings = settings
         self._record = record
-        self._http = Http(settings.timeout, settings.connections)
+        self._http = Http(settings.timeout, settings.connections, settings.allow_private)
         self._lock = threading.Lock()
         self._token = ""
         self._token_ends = 0.0
@@ -413,7 +415,7 @@ def _is_wrong_address(reply):
     if reply.status == 405:
         return reply.is_text or reply.is_error
     if reply.status == 400:
-        return reply.is_text and bool(HTTP_TO_HTTPS.search(reply.words))
+        return reply.is_text and bool(HTTP_TO_HTTPS.search(reply.page))
     return reply.status == 404 and reply.is_text
 
 

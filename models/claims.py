@@ -21,6 +21,10 @@ PLAN_SECONDS = 2
 OF_PAYMENTS = UUID("0b7f2f6e-6f43-4c0e-9a39-6a0f5d0f3c55")
 
 
+class Moved(Exception):
+    """This is not the database that sent until now."""
+
+
 @dataclass(frozen=True)
 class Claimed:
     """A payment that this sender, and nobody else, may send now.
@@ -79,6 +83,9 @@ class Claims:
         self._last_id = 0
         # Whether nothing is ready beyond what is planned.
         self._is_last = False
+        # Whether this is another database than the one that sent; and where it was found not to be.
+        self.has_moved = False
+        self._known_place = None
 
     @property
     def at_end(self):
@@ -130,10 +137,13 @@ class Claims:
             if items:
                 hold(token)
                 with self._own.transaction() as own:
+                    self._require_same_place(own)
                     recorded = self._record_in(own, outcomes, journal_rows)
                     # What has become a doubt since it was looked up may have been paid.
                     moved = self._mark_sending(own, token, items, const.READY)
                 return recorded, [item for item in items if item.payment_id in moved]
+        except Moved:
+            self._give_up_for_now()
         except psycopg2.errors.UniqueViolation:
             # Another sender has just claimed a payment to one of these payees. These come in the next round.
             items = []
@@ -155,10 +165,22 @@ class Claims:
         hold(token)
         try:
             with self._own.transaction() as own:
+                self._require_same_place(own)
                 return self._claim_doubt_in(own, token, payment_id)
-        except (psycopg2.errors.UniqueViolation, *PASSING):
+        except (Moved, psycopg2.errors.UniqueViolation, *PASSING):
             # Nothing was claimed, or it becomes a doubt again by itself.
             return None
+
+    def _require_same_place(self, own):
+        """Once for each connection: after a loss, another server may have taken over, without our claims.
+
+        :raise Moved: this is not the database that sent until now.
+        """
+        if own is not self._known_place:
+            self.has_moved = bool(self.manager.with_env(own)._mpesa_moved())
+            if self.has_moved:
+                raise Moved
+            self._known_place = own
 
     def _claim_doubt_in(self, own, token, payment_id):
         own.cr.execute(

@@ -21,6 +21,8 @@ TEST, LIVE = "test", "live"
 MODES = [(TEST, "Test"), (LIVE, "Live")]
 # Why a batch stops whose payments were sent for in the other mode.
 MODE_CHANGED = "mode_changed"
+# Why it stops in a database that is not the one that sent until now.
+MOVED = "moved"
 
 # Where a payment may come from, for each state that it may go to.
 SOURCES = {
@@ -80,6 +82,7 @@ REASONS = [
     ("unreachable", "The gateway cannot be reached"),
     ("circuit", "The gateway gave no clear answer several times in a row"),
     (MODE_CHANGED, "The gateway's mode was changed after Send was clicked"),
+    (MOVED, "This is not the database that sent until now, and no administrator has confirmed it"),
     # Not known.
     ("no_answer", "The request went out, and no whole answer came back"),
     ("not_understood", "The gateway's answer is not understood"),

@@ -155,6 +155,8 @@ class Dispatch:
             self._stop("circuit", "")
             return
         item = self._claims.claim_doubt(payment_id, self._lease.hold)
+        if self._claims.has_moved:
+            self._stop(const.MOVED, "")
         if item:
             self._by_reference[item.order.reference] = item
             self._write([self._again(self._order(client, item))])
@@ -394,6 +396,8 @@ class Dispatch:
             recorded = self._claims.record(outcomes, rows)
         else:
             return []
+        if self._claims.has_moved:
+            self._stop(const.MOVED, "")
         if self._put_off:
             self._claims.put_off(self._pace, self._put_off)
             self._put_off = 0.0

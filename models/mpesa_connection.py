@@ -10,6 +10,7 @@ from ..gateway import certificate, errors
 from .notify import notification
 from .own_cursor import durably
 from .payment import check_access
+from .server_config import allows_private_addresses
 
 
 class MpesaConnection(models.AbstractModel):
@@ -108,7 +109,9 @@ class MpesaConnection(models.AbstractModel):
             "words": error.message,
         }
         sentence = self._problem_by_reason(words, error) or self._problem_by_cause(words, error)
-        return sentence or _("%(field)s: %(host)s does not answer as it should. It says: %(words)s", **words)
+        return sentence or _(
+            "%(field)s: %(host)s does not answer as it should. Its answer: %(words)s", **words
+        )
 
     def _problem_by_reason(self, words, error):
         if error.reason == errors.SECRET:
@@ -117,7 +120,7 @@ class MpesaConnection(models.AbstractModel):
             return self._certificate_problem(words, error)
         if error.reason == errors.CREDENTIALS:
             return _(
-                "%(host)s does not accept user name and password. It says: %(words)s. Enter both again.",
+                "%(host)s does not accept user name and password. Its answer: %(words)s. Enter both again.",
                 **words,
             )
         if error.reason == errors.NOT_PERMITTED:
@@ -146,6 +149,17 @@ class MpesaConnection(models.AbstractModel):
                 " firewall is in between.",
                 **words,
             ),
+            errors.FORBIDDEN_ADDRESS: _(
+                "%(field)s: %(host)s is not asked, because its address is of a kind that is never asked:"
+                " it leads to this server's own surroundings, and not to a gateway.",
+                **words,
+            ),
+            errors.PRIVATE_ADDRESS: _(
+                "%(field)s: %(host)s is not asked, because its address is on this machine or in a private"
+                " network. If the gateway is really there, the server's administrator allows it in the"
+                " server's configuration: allow_private_addresses = True, below [g2p_mpesa].",
+                **words,
+            ),
             errors.NO_PAGE: _(
                 "%(field)s: %(host)s answers, and there is nothing at %(path)s (HTTP %(status)s). Look for a"
                 " typing error in the path.",
@@ -158,7 +172,7 @@ class MpesaConnection(models.AbstractModel):
             ),
             errors.OTHER_PROTOCOL: _(
                 "%(field)s: %(host)s answers with JSON, and not as a Simple M-Pesa gateway does"
-                " (HTTP %(status)s). It says: %(words)s",
+                " (HTTP %(status)s).",
                 **words,
             ),
         }
@@ -171,7 +185,7 @@ class MpesaConnection(models.AbstractModel):
             )
         # The gateway layer puts a sentence of its own before what is wrong.
         words = {**words, "problem": error.message.partition(": ")[2] or error.message}
-        shown = certificate.fetch(words["host"], words["port"], self.api_timeout)
+        shown = certificate.fetch(words["host"], words["port"], self.api_timeout, allows_private_addresses())
         if not shown:
             return _("%(field)s: the certificate of %(host)s is not trusted: %(problem)s.", **words)
         return _(

@@ -44,6 +44,7 @@ class MpesaSend(models.AbstractModel):
         :raise AccessError: the user may not write payments.
         """
         self._require_sender(batches)
+        self._mpesa_require_same_place()
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
         return self.env["g2p.payment.mpesa.send.wizard"]._open(self, batches)
@@ -58,6 +59,7 @@ class MpesaSend(models.AbstractModel):
 
     def _send_own(self, batches):
         self._require_sender(batches)
+        self._mpesa_require_same_place()
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
         on_their_way = self._on_their_way()
@@ -85,6 +87,7 @@ class MpesaSend(models.AbstractModel):
         :return: a client action that shows a notification.
         """
         self._require_sender(batches)
+        self._mpesa_require_same_place()
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
         self._note_sent(batches)
@@ -95,11 +98,13 @@ class MpesaSend(models.AbstractModel):
     def _ask_to_send_some(self, payments):
         """The dialogue about these ready payments alone; the rest of their batches waits."""
         self._require_sender(payments.batch_id)
+        self._mpesa_require_same_place()
         return self.env["g2p.payment.mpesa.send.wizard"]._open(self, payments.batch_id, payments)
 
     def _send_some(self, payments):
         """Send these ready payments now, a handful; the rest of their batches waits."""
         self._require_sender(payments.batch_id)
+        self._mpesa_require_same_place()
         self._note_sent(payments.batch_id)
         result = Dispatch(self, payments.batch_id, seconds=SECONDS_IN_REQUEST, payments=payments).run()
         self.env.invalidate_all()
@@ -115,6 +120,11 @@ class MpesaSend(models.AbstractModel):
         self = in_job(self)
         batch = batch.with_env(self.env)
         self._require_sender(batch)
+        if durably(self.env, lambda own: self.with_env(own)._mpesa_moved()):
+            durably(self.env, lambda own: self._mpesa_stop_for_place(batch.with_env(own)))
+            return const.MOVED
+        if self._mpesa_job_is_of_before():
+            return "Queued before the database was confirmed: Send is to be clicked again"
         if self._is_in_another_mode(batch):
             durably(self.env, lambda own: self._stop_for_mode(batch.with_env(own)))
             return const.MODE_CHANGED
@@ -240,6 +250,9 @@ class MpesaSend(models.AbstractModel):
     def _mpesa_sweep(self):
         """Scheduled: queue again what was to be sent and has no job, because it failed or stopped."""
         self.ensure_one()
+        if self._mpesa_moved():
+            self._mpesa_stop_for_place(self._mpesa_wanted())
+            return
         now = self.env.cr.now()
         if self.mpesa_hold_until and self.mpesa_hold_until > now:
             return
@@ -250,9 +263,9 @@ class MpesaSend(models.AbstractModel):
 
         :return: whether there are more.
         """
-        wanted = self.env["g2p.payment.batch"].search(
-            [("mpesa_wanted_by_id", "!=", False), ("mpesa_ready_count", ">", 0)]
-        )
+        if self._mpesa_moved():
+            return False
+        wanted = self._mpesa_wanted()
         ready, on_their_way = self._ready_counts(wanted), self._on_their_way()
         waiting = wanted.filtered(lambda batch: batch.id in ready and batch.id not in on_their_way)
         for batch in waiting[:MOST_QUEUED]:
@@ -267,6 +280,14 @@ class MpesaSend(models.AbstractModel):
                 batch._mpesa_want_no_more(stopped=True)
                 self._tell_of_sender(batch, sender)
         return bool(waiting[MOST_QUEUED:])
+
+    def _mpesa_wanted(self):
+        """Batches that were sent for, in which something of ours is ready."""
+        wanted = self.env["g2p.payment.batch"].search(
+            [("mpesa_wanted_by_id", "!=", False), ("mpesa_ready_count", ">", 0)]
+        )
+        ready = self._ready_counts(wanted)
+        return wanted.filtered(lambda batch: batch.id in ready)
 
     def _may_still_send(self, batch, sender):
         try:

@@ -135,6 +135,7 @@ NOT_ASKED = object()
 # Whose turn it is, by this moment or not: what is asked for now was chosen by somebody.
 DUE = """
     mpesa_state IN ('accepted', 'doubt') AND mpesa_manager_id = %(manager)s AND mpesa_reference IS NOT NULL
+    AND mpesa_gateway = ANY(%(gateways)s)
     AND CASE WHEN %(all)s THEN mpesa_next_check <= statement_timestamp() AT TIME ZONE 'UTC'
              ELSE id = ANY(%(ids)s) AND NOT id = ANY(%(asked)s) END
 """
@@ -153,6 +154,8 @@ class StatusQuery:
         self.manager = manager
         self.payment_ids = payments.ids if payments is not None else None
         self._gateway = manager._mpesa_gateway()
+        # Of what was sent elsewhere, this gateway would say that it has failed, or was never seen.
+        self._gateways = manager._mpesa_asks_for()
         self._connections = manager.max_connections
         self._by_reference = {}
         self._rows = []
@@ -221,6 +224,7 @@ class StatusQuery:
     def _parameters(self):
         return {
             "manager": self.manager.id,
+            "gateways": self._gateways,
             "all": self.payment_ids is None,
             "ids": self.payment_ids or [],
             "asked": self._asked if self.payment_ids else [],

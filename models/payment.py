@@ -443,6 +443,14 @@ class Payment(models.Model):
             message = _(
                 "Payments that the gateway was asked for: %(asked)s of %(all)s.", asked=asked, all=len(self)
             )
+        gateways = {manager: manager._mpesa_asks_for() for manager in managers}
+        elsewhere = self.sudo().filtered(lambda p: p.mpesa_gateway not in gateways[p.mpesa_manager_id])
+        if elsewhere:
+            message += " " + _(
+                "Not asked, because the gateway's addresses were changed since they were sent, and no"
+                " administrator has confirmed that it is the same one: %s.",
+                len(elsewhere),
+            )
         return notification("info", message, then="reload")
 
     def send_payment(self):

@@ -1,16 +1,17 @@
 import hashlib
-import ipaddress
 from urllib.parse import urlsplit
 
 from odoo import _, api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
+from ..gateway import addresses
 from ..gateway.simple import Settings, SimpleMpesa
 from . import const
 from .inside import with_tracking
 from .notify import notification
 from .payment import check_access
 from .secret import SecretError
+from .server_config import allows_private_addresses
 
 # What is shown, and may be written back unchanged, in place of a stored password.
 PASSWORD_SHOWN = "********"
@@ -29,9 +30,11 @@ class MpesaPaymentManager(models.Model):
         "g2p.mpesa.connection.mixin",
         "g2p.mpesa.digest.mixin",
         "g2p.mpesa.payee.mixin",
+        "g2p.mpesa.place.mixin",
         "g2p.mpesa.prepare.mixin",
         "g2p.mpesa.secret.mixin",
         "g2p.mpesa.send.mixin",
+        "g2p.mpesa.setup.mixin",
         "g2p.mpesa.status.mixin",
         "g2p.program.payment.manager.default",
         "mail.thread",
@@ -255,6 +258,16 @@ class MpesaPaymentManager(models.Model):
         message = _("%s pays by this gateway from now on.", self.program_id.name)
         return notification("success", message)
 
+    def action_confirm_place(self):
+        """Ask an administrator whether payments are sent from this database from now on."""
+        self.ensure_one()
+        return self.env["g2p.payment.mpesa.confirm.wizard"]._open(self, "place")
+
+    def action_confirm_setup(self):
+        """Ask an administrator whether the gateway knows what was sent with the addresses of before."""
+        self.ensure_one()
+        return self.env["g2p.payment.mpesa.confirm.wizard"]._open(self, "setup")
+
     def action_open_journal(self):
         """All contacts with this gateway, and what people decided."""
         self.ensure_one()
@@ -276,15 +289,20 @@ class MpesaPaymentManager(models.Model):
             managers += super(MpesaPaymentManager, own).create(vals).with_env(self.env)
         if any(not manager._mpesa_stored("secret") for manager in managers):
             raise ValidationError(_("An M-Pesa payment manager needs a password."))
+        managers._mpesa_take_place()
         return managers
 
     def write(self, vals):
         self._check_fixed(vals)
+        self._mpesa_check_who_changes(vals)
         self._check_password_is_given_again(vals)
+        changed = self._mpesa_changed_addresses(vals)
         if {"password", "username", *URL_FIELDS} & set(vals):
             # Somebody has mended it.
             vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False, "tested_at": False}
-        return super(MpesaPaymentManager, with_tracking(self)).write(vals)
+        result = super(MpesaPaymentManager, with_tracking(self)).write(vals)
+        changed._mpesa_note_change()
+        return result
 
     def _fixed(self):
         """The fields that follow from what was done, and are written by nobody's hand."""
@@ -346,6 +364,13 @@ class MpesaPaymentManager(models.Model):
             "relative": _("write the whole address, beginning with https://"),
             "credentials": _("leave user name and password out of the address"),
             "insecure": _("http is only possible on this machine or a private network; use https"),
+            "never": _(
+                "an address of this kind is never asked, for it leads to this server's own surroundings"
+            ),
+            "private": _(
+                "an address on this machine or in a private network is asked only where the server's"
+                " configuration allows it: allow_private_addresses = True, below [g2p_mpesa]"
+            ),
         }
 
     @api.constrains(
@@ -404,6 +429,7 @@ class MpesaPaymentManager(models.Model):
             timeout=manager.api_timeout,
             connections=manager.max_connections,
             sends_reference=bool(manager.status_endpoint_url or manager.honours_idempotency_key),
+            allow_private=allows_private_addresses(),
         )
         return SimpleMpesa(settings, record)
 
@@ -416,7 +442,10 @@ class MpesaPaymentManager(models.Model):
 
 
 def url_problem(url):
-    """What is wrong with a gateway's address: ``relative``, ``credentials``, ``insecure``, or None."""
+    """What is wrong with a gateway's address, by the code of a sentence for it; None where nothing is.
+
+    A name is looked up when it is asked: what it leads to then is compared once more.
+    """
     try:
         parts = urlsplit(url.strip())
         host, _port = parts.hostname, parts.port
@@ -426,7 +455,10 @@ def url_problem(url):
         return "relative"
     if parts.username is not None or parts.password is not None:
         return "credentials"
-    if parts.scheme == "http" and not _is_near(host):
+    kind = _kind_of_host(host)
+    if kind == addresses.NEVER or (kind == addresses.PRIVATE and not allows_private_addresses()):
+        return kind
+    if parts.scheme == "http" and kind != addresses.PRIVATE:
         return "insecure"
     return None
 
@@ -440,11 +472,10 @@ def _origin(url):
         return None
 
 
-def _is_near(host):
+def _kind_of_host(host):
     if host == "localhost":
-        return True
+        return addresses.PRIVATE
     try:
-        address = ipaddress.ip_address(host)
+        return addresses.kind_of(host)
     except ValueError:
-        return False
-    return address.is_loopback or address.is_private
+        return ""

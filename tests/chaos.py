@@ -29,6 +29,7 @@ CLEAR = ("refuse", "not-allowed", "token-expired")
 UNCLEAR = (
     *("500", "drop", "reset", "garbage", "cut-body", "cut-json", "cut-chunks", "html-502", "html-503"),
     *("status-error", "unknown-body", "empty", "frozen", "no-wallet", "429", "redirect"),
+    *("interim-102", "interim-103", "surplus", "early"),
 )
 LATER = ("pending", "fails-later")
 # Where a server dies or loses its connection.

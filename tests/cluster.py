@@ -40,6 +40,7 @@ class Cluster(Configuration):
 
     def _write_configuration(self):
         parser = configparser.ConfigParser(interpolation=None)
+        parser.read(self._origin.path)
         parser["options"] = self.options
         # Beside the cluster, whose folder is another user's.
         self.path = f"{self._folder}.conf"

@@ -216,6 +216,8 @@ class Lab:
             auth_endpoint_url=urls["login"],
             payment_endpoint_url=urls["deposit"],
             balance_endpoint_url=urls["balance"],
+            # It is a copy, and not the place where this was set up.
+            mpesa_place=None,
         )
 
     def stop(self):

@@ -34,7 +34,11 @@ FINANCE = {"administrator", "finance validator"}
 # Who may do what; README.md shows the same table.
 MATRIX = {
     "see_gateway": SENDERS | {"program validator", "cycle approver"},
-    "set_gateway_up": SENDERS,
+    "replace_password": SENDERS,
+    "set_gateway_up": {"administrator"},
+    "change_addresses": {"administrator"},
+    "confirm_database": {"administrator"},
+    "confirm_addresses": {"administrator"},
     "try_connection": SENDERS,
     "use_for_program": SENDERS,
     "delete_gateway": {"administrator"},
@@ -77,7 +81,10 @@ MATRIX = {
 # The acts of each row of README's table, by how the row begins. What only a menu shows is in none.
 ROWS = {
     "see the gateway": ["see_gateway"],
-    "set it up": ["set_gateway_up", "try_connection", "use_for_program", "open_journal_of_gateway"],
+    "set it up": ["set_gateway_up", "change_addresses", "confirm_database", "confirm_addresses"],
+    "replace the password": [
+        *("replace_password", "try_connection", "use_for_program", "open_journal_of_gateway")
+    ],
     "delete it": ["delete_gateway"],
     "read the password": ["read_password"],
     "Prepare, Send": ["prepare", "send", "send_one", "export_held", "prepare_again"],
@@ -141,8 +148,26 @@ class TestAccess(ProgramCase):
         env[MANAGER].browse(self.manager.id).read(["name"])
 
     def set_gateway_up(self, env):
-        env[MANAGER].browse(self.manager.id).write({"password": "another"})
         env[MANAGER].create(manager_vals(self.gateway, program_id=self.program.id, create_batch=False))
+
+    def replace_password(self, env):
+        env[MANAGER].browse(self.manager.id).write({"password": "another"})
+
+    def change_addresses(self, env):
+        url = f"{self.gateway.url}/another"
+        env[MANAGER].browse(self.manager.id).write({"status_endpoint_url": url, "password": "another"})
+
+    def confirm(self, env, kind):
+        action = getattr(env[MANAGER].browse(self.manager.id), f"action_confirm_{kind}")()
+        wizard = env[action["res_model"]].browse(action["res_id"])
+        wizard.is_sure = True
+        wizard.action_confirm()
+
+    def confirm_database(self, env):
+        self.confirm(env, "place")
+
+    def confirm_addresses(self, env):
+        self.confirm(env, "setup")
 
     def delete_gateway(self, env):
         vals = manager_vals(self.gateway, program_id=self.program.id, create_batch=False)

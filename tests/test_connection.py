@@ -1,5 +1,6 @@
 """Test Connection: one sentence for each thing that can be wrong, and no money moves."""
 
+import os
 import socket
 import ssl
 import tempfile
@@ -138,6 +139,27 @@ class TestConnection(ProgramCase):
     def test_json_of_another_kind_of_gateway(self):
         with server(http("200 OK", '{"access_token": "x", "expires_in": 3599}', "application/json")) as url:
             self.assertRegex(self.says(auth_endpoint_url=url), "not as a Simple M-Pesa gateway does")
+
+    def test_an_address_that_the_servers_configuration_does_not_allow(self):
+        with patch.dict(os.environ, G2P_MPESA_ALLOW_PRIVATE_ADDRESSES="0"):
+            sentence = self.says()
+        self.assertRegex(sentence, "Login URL: 127.0.0.1 is not asked, .*allow_private_addresses = True")
+        self.assertFalse([path for path in self.gateway.requests()["paths"] if path.startswith("/api/")])
+
+    def test_a_name_that_leads_to_where_nobody_is_asked(self):
+        leads = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 443))]
+        with patch.object(socket, "getaddrinfo", return_value=leads):
+            sentence = self.says(auth_endpoint_url="https://gateway.invalid/latest")
+        self.assertRegex(sentence, "gateway.invalid is not asked, because its address is of a kind")
+
+    def test_of_somebody_elses_answer_only_its_kind_is_told_and_kept(self):
+        bodies = (("<p>inner</p>", "text/html"), ('{"message": "inner"}', "application/json"))
+        for status in ("200 OK", "401 No", "404 No"):
+            for body, kind in bodies:
+                with server(http(status, body, kind)) as url:
+                    self.assertNotIn("inner", self.says(auth_endpoint_url=url))
+                words = self.env["g2p.payment.mpesa.attempt"].search([], order="id desc", limit=1).words
+                self.assertEqual(words, f"HTTP {status[:3]}, {kind}, {len(body)} bytes")
 
     def test_a_wrong_path(self):
         url = self.gateway.url + "/nowhere"

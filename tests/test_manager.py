@@ -1,10 +1,14 @@
+import contextlib
+import os
+from unittest.mock import patch
+
 from lxml import etree
 
 from odoo.exceptions import ValidationError
 from odoo.tests import Form, TransactionCase, new_test_user
-from odoo.tools import mute_logger
+from odoo.tools import config, mute_logger
 
-from ..models import const
+from ..models import const, server_config
 from ..models.payment_manager_mpesa import PASSWORD_SHOWN, url_problem
 from .common import MANAGER, enter_test_mode, make_cycle, make_program, manager_vals, phone
 
@@ -57,6 +61,10 @@ class TestSetUp(ManagerCase):
             "https://user:word@gateway.example.org/": "credentials",
             "http://gateway.example.org/login": "insecure",
             "http://8.8.8.8/login": "insecure",
+            "https://169.254.169.254/latest/meta-data": "never",
+            "http://[fd00:ec2::254]/latest": "never",
+            "http://[::ffff:169.254.169.254]/": "never",
+            "http://0.0.0.0/": "never",
         }
         for url in good:
             self.assertIsNone(url_problem(url), url)
@@ -64,6 +72,29 @@ class TestSetUp(ManagerCase):
             self.assertEqual(url_problem(url), problem, url)
             with self.assertRaises(ValidationError):
                 self.manager.payment_endpoint_url = url
+
+    def test_private_addresses_only_where_the_servers_configuration_allows_them(self):
+        private = ("http://127.0.0.1:80/x", "https://localhost/", "https://10.1.2.3/", "https://[::1]/")
+        for told in ("0", "False", "no"):
+            with patch.dict(os.environ, G2P_MPESA_ALLOW_PRIVATE_ADDRESSES=told):
+                for url in private:
+                    self.assertEqual(url_problem(url), "private", url)
+                    with self.assertRaisesRegex(ValidationError, "allow_private_addresses = True"):
+                        self.manager.write({"payment_endpoint_url": url, "password": "another"})
+                self.assertIsNone(url_problem("https://gateway.example.org/"))
+                self.assertFalse(self.manager._mpesa_client(print).settings.allow_private)
+        # What dev/setup writes into the file counts where the environment says nothing.
+        self.assertTrue(self.manager._mpesa_client(print).settings.allow_private)
+
+    def test_no_setting_in_the_database_allows_private_addresses(self):
+        self.env["ir.config_parameter"].set_param("g2p_mpesa.allow_private_addresses", "True")
+        no_section = {"misc": {}} if hasattr(config, "misc") else {}
+        with contextlib.ExitStack() as patches:
+            for name, value in no_section.items():
+                patches.enter_context(patch.object(config, name, value))
+            if not no_section:
+                patches.enter_context(patch.object(server_config.config, "get", lambda name: "/nowhere"))
+            self.assertFalse(server_config.allows_private_addresses())
 
     def test_numbers(self):
         for vals in (

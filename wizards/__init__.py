@@ -1,1 +1,1 @@
-from . import reconciliation, send, settle, withdraw
+from . import confirm, reconciliation, send, settle, withdraw

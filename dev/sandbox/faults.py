@@ -176,6 +176,15 @@ KINDS = (
         default=30,
     ),
     Kind("hang-up", "a whole answer, then close the kept connection", own=True, wire="hang_up"),
+    Kind("interim-102", "an interim answer (102), then the answer", own=True, wire="interim_102"),
+    Kind("interim-103", "an interim answer (103), then the answer", own=True, wire="interim_103"),
+    Kind("surplus", "the answer, and at once a success that nobody asked for", own=True, wire="surplus"),
+    Kind(
+        "early",
+        "the answer, and before the next request a success that nobody asked for",
+        own=True,
+        wire="early",
+    ),
     # Time.
     Kind(
         "late",

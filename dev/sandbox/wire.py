@@ -1,5 +1,6 @@
 """The server's end of a connection: gevent's WSGI handler, and the ways to break off an answer."""
 
+import contextlib
 import io
 import socket
 import struct
@@ -10,8 +11,12 @@ import gevent
 from gevent.pywsgi import Input, WSGIHandler, WSGIServer
 from gevent.socket import wait_read
 
+from .answers import DEPOSIT_DONE
+
 KEY = "sandbox.wire"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# Seconds after which a kept connection counts as idle.
+IDLE = 0.05
 
 
 class Wire:
@@ -75,6 +80,26 @@ class Wire:
         """The whole answer, as if the connection were kept, and close."""
         self._last_words(answer.raw())
 
+    def interim_102(self, answer, arg):
+        """An interim answer, and the real one right after it."""
+        self._kept(b"HTTP/1.1 102 Processing\r\n\r\n" + answer.raw())
+
+    def interim_103(self, answer, arg):
+        """The same, of another kind."""
+        self._kept(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" + answer.raw())
+
+    def surplus(self, answer, arg):
+        """The answer, and in the same breath one more that nobody has asked for."""
+        self._kept(answer.raw() + DEPOSIT_DONE.raw())
+
+    def early(self, answer, arg):
+        """The answer, and once the connection has been idle for a moment one more: before any request."""
+        self._kept(answer.raw())
+        try:
+            wait_read(self.socket.fileno(), timeout=IDLE)
+        except TimeoutError:
+            self._kept(DEPOSIT_DONE.raw())
+
     # -- time ----------------------------------------------------------------------------------------------
 
     def wait(self, seconds, on_hang_up=None):
@@ -94,6 +119,12 @@ class Wire:
             return False
         except OSError:
             return True
+
+    def _kept(self, data):
+        self.used = True
+        # A client that does not like the beginning hangs up.
+        with contextlib.suppress(OSError):
+            self.socket.sendall(data)
 
     def _last_words(self, data):
         self.used = True
