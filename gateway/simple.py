@@ -169,6 +169,8 @@ class SimpleMpesa:
         self.settings = settings
         self._record = record
         self._http = Http(settings.timeout, settings.connections, settings.allow_private)
+        # As it is, and as it stands in the form: some error pages repeat what came.
+        self._passwords = (settings.password, quote_plus(settings.password, errors="replace"))
         self._lock = threading.Lock()
         self._token = ""
         self._token_ends = 0.0
@@ -351,9 +353,7 @@ class SimpleMpesa:
         return redact(text, self._secrets())[:MOST_WORDS]
 
     def _secrets(self):
-        # As it is, and as it stands in the form: some error pages repeat what came.
-        password = self.settings.password
-        return (password, quote_plus(password, errors="replace"), self._token)
+        return (*self._passwords, self._token)
 
 
 class _TokenRejected(errors.OurFault):

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
@@ -112,6 +113,13 @@ class _Request(requests.PreparedRequest):
             self.headers["Content-Length"] = str(len(self.body))
 
 
+class _NoCookies(RequestsCookieJar):
+    """Keeps none, and does not look for any."""
+
+    def extract_cookies(self, response, request):
+        pass
+
+
 class _Session(requests.Session):
     def get_redirect_target(self, resp):
         """None is followed, nor looked at: by a 307 the same order would be posted to somebody else."""
@@ -183,6 +191,7 @@ class Http:
         self._session = _Session()
         # Neither proxies nor .netrc of the environment.
         self._session.trust_env = False
+        self._session.cookies = _NoCookies()
         self._session.adapters.clear()
         adapter = _Adapter(maxsize=connections, allow_private=allow_private)
         for scheme in ("http://", "https://"):
