@@ -45,13 +45,14 @@ def entitlement_shown_as_paid(payment):
     )
 
 
-# A payment recorded as paid, to the same payee, of the same amount and time, and that no line is about:
-# then a line that is about a doubt by payee, amount and time alone may be that one's.
+# A payment that was paid or may have been, to the same payee, of the same amount and time, and that no line
+# is about: then a line that is about a doubt by payee, amount and time alone may be that one's.
 UNSURE = """
     SELECT FROM g2p_payment q
       JOIN g2p_program_payment_manager_mpesa m ON m.id = q.mpesa_manager_id
       JOIN g2p_program_payment_manager_mpesa own ON own.id = p.mpesa_manager_id
-     WHERE q.id <> p.id AND q.mpesa_state = 'paid' AND q.account_number = p.account_number
+     WHERE q.id <> p.id AND q.mpesa_state IN ('paid', 'sending', 'accepted', 'doubt')
+       AND q.account_number = p.account_number
        AND round(q.amount_issued, 2) = round(p.amount_issued, 2)
        AND (m.id = own.id
             OR m.payment_endpoint_url = own.payment_endpoint_url AND m.username = own.username)

@@ -118,14 +118,14 @@ def _match_by_payee(statement, values):
 class Payments:
     """The payments of a time, by payee and amount, each to be taken once.
 
-    What is recorded as paid has its lines first, and a doubt only what is left: else the line of a payment
-    that was paid late, to the same payee, would settle a doubt that was not.
+    What is recorded as paid, or is on its way, has its lines first, and a doubt only what is left: else the
+    line of a payment that was paid late would settle a doubt to the same payee that was not paid.
 
     :param values: ``managers``, ``statement``, ``first`` and ``last`` moment of sending.
     :param after: how long after it was sent a payment may be carried out.
     """
 
-    TURNS = ("paid", "doubt", "other")
+    TURNS = ("paid", "under_way", "doubt", "other")
 
     def __init__(self, cr, values, after):
         self.after = after
@@ -136,7 +136,9 @@ class Payments:
         cr.execute(
             """
             SELECT p.id, p.account_number, round(p.amount_issued, 2), p.mpesa_sent_at,
-                   CASE WHEN p.mpesa_state IN ('paid', 'doubt') THEN p.mpesa_state ELSE 'other' END AS turn,
+                   CASE WHEN p.mpesa_state IN ('paid', 'doubt') THEN p.mpesa_state
+                        WHEN p.mpesa_state IN ('sending', 'accepted') THEN 'under_way'
+                        ELSE 'other' END AS turn,
                    EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
                              JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id
                             WHERE l.payment_id = p.id AND l.kind = 'payment'

@@ -217,20 +217,29 @@ class TestStatementFacts(FactsCase):
         self.settle_by(statement, statement.line_ids.filtered(lambda line: line.payment_id == self.rows[4]))
         self.assertEqual(self.rows[4].mpesa_state, "paid")
 
-    def test_a_line_is_unsure_once_another_one_that_it_may_be_about_is_recorded_as_paid(self):
-        """Both were in doubt when it was compared; then the gateway said which one it has paid."""
+    def test_a_line_is_unsure_while_another_one_that_it_may_be_about_was_or_may_be_paid(self):
+        """Both were in doubt when it was compared; then the gateway says which one it has paid."""
         self.alike(4, 5)
         statement = self.compare(self.line_to(4, 4, "A"))
-        self.assertEqual(
-            (statement.line_ids.filtered("receipt").payment_id, statement.settle_count), (self.rows[4], 1)
-        )
-        self.put(5, const.PAID, "paid")
-        self.assertEqual(statement.settle_count, 0)
+        line = statement.line_ids.filtered("receipt")
+        self.assertEqual((line.payment_id, statement.settle_count), (self.rows[4], 0))
+        for state, status in ((const.PAID, "paid"), (const.SENDING, None), (const.ACCEPTED, None)):
+            self.put(5, state, status)
+            self.assertEqual(statement.settle_count, 0, state)
         with self.assertRaisesRegex(UserError, "settles as paid, and nothing else"):
-            self.settle_by(statement, statement.line_ids.filtered("receipt"))
+            self.settle_by(statement, line)
         # Nor as not paid: it may be its line.
         with self.assertRaisesRegex(UserError, "shows that this was paid"):
             self.by_hand(4, "not_paid")
+        self.refuse(5)
+        self.assertEqual(statement.settle_count, 1)
+
+    def test_the_line_of_what_is_on_its_way_settles_no_doubt(self):
+        self.alike(4, 5)
+        self.put(4, const.SENDING)
+        statement = self.compare(self.line_to(4, 5, "A"))
+        line = statement.line_ids.filtered("receipt")
+        self.assertEqual((line.payment_id, statement.settle_count), (self.rows[4], 0))
 
     def test_lines_that_settle_are_those_that_can(self):
         statement = self.compare(*(self.named(number) for number in range(6)))
