@@ -5,7 +5,7 @@ import time
 from unittest.mock import patch
 
 from ..gateway import clock
-from ..gateway.transport import _clock
+from ..gateway.wire import watch
 from ..models.lease import Lease
 from .common import ROOT, ProgramCase
 
@@ -31,9 +31,9 @@ class TestClock(ProgramCase):
             self.assertFalse(lease.is_safe("token"))
 
     def test_no_byte_is_written_after_a_sleep_between_the_look_and_the_request(self):
-        _clock.start(10)
+        watch.start(10)
         with suspended(60), self.assertRaises(TimeoutError):
-            _clock.about_to_write()
+            watch.about_to_write()
 
     def test_what_was_claimed_before_a_sleep_does_not_go_out_after_it(self):
         self.prepare()
