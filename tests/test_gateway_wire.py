@@ -5,6 +5,7 @@ Whatever comes early, twice, late or without an end: nobody gets somebody else's
 
 import contextlib
 import gzip
+import http.client
 import json
 import logging
 import socket
@@ -230,6 +231,17 @@ class TestOnce(WireCase):
             self.assertIsNone(self.deposit(client, number))
             time.sleep(MOMENT)
         self.assertEqual((server.connections, len(server.requests)), (2, 2))
+
+    def test_of_an_order_that_broke_off_no_answer_is_read(self):
+        real = http.client.HTTPConnection.send
+
+        def send_and_break(connection, data):
+            real(connection, data)
+            time.sleep(MOMENT)
+            raise BrokenPipeError
+
+        with patch("http.client.HTTPConnection.send", send_and_break):
+            self.assert_unclear(self.deposit(self.client(self.server([SUCCESS]))))
 
     def test_no_header_can_be_smuggled_in(self):
         for reference in ("a\r\nX-Other: 1", "a\n b", "a\nb", "\u2028"):
