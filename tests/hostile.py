@@ -136,8 +136,11 @@ METHODS = {
     "g2p.program.payment.manager.mpesa": {
         "action_test_connection": row(SENDERS),
         "action_use_for_program": row(SENDERS),
+        "action_confirm_place": row(),
+        "action_confirm_setup": row(),
         "action_open_journal": row(),
         "action_open_payments": row(),
+        "init": row(),
         "on_change_create_batch": row(),
         "prepare_payments": row(NOBODY, (CYCLE, [ENTITLEMENT]), ([CYCLE], None), (None, None)),
         "mark_job_as_done": row(NOBODY, (CYCLE, "forged"), ([CYCLE], "forged")),
@@ -186,6 +189,7 @@ METHODS = {
         "write": row(NOBODY, ({"payment_ids": [(6, 0, [PAYMENT])]},), ({"key": "x"},)),
         "action_settle": row(),
     },
+    "g2p.payment.mpesa.confirm.wizard": {"action_confirm": row()},
     "g2p.payment.mpesa.withdraw.wizard": {"action_withdraw": row()},
     "g2p.payment.mpesa.reconciliation": {
         "default_get": row(NOBODY, (["cycle_id", "program_id"],)),

@@ -96,7 +96,11 @@ class HostileCase(ProgramCase):
         withdraw = self.env["g2p.payment.mpesa.withdraw.wizard"].create(
             {"statement_id": statement.id, "reason": "x"}
         )
+        confirm = self.env["g2p.payment.mpesa.confirm.wizard"].create(
+            {"manager_id": self.manager.id, "kind": "setup", "is_sure": True}
+        )
         known = [
+            confirm,
             withdraw,
             send,
             send.held_ids,

@@ -157,7 +157,7 @@ class TestFollows(ProgramCase):
     """What follows from what was done is written by nobody."""
 
     def test_of_a_manager(self):
-        person = new_test_user(self.env, "pm", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        person = new_test_user(self.env, "pm", groups=f"base.group_user,{const.ADMIN}")
         manager = self.manager.with_user(person)
         for vals in (
             {"secret": "x"},
