@@ -95,7 +95,8 @@ class MpesaSecret(models.AbstractModel):
             ),
             secret.OTHER_KEY: _(
                 "The stored password cannot be read, because it is encrypted with a key that this server does"
-                " not have. Have the administrator of the server give it that one, or enter it again."
+                " not have. Have the administrator of the server give it that key, or enter the password"
+                " again."
             ),
             secret.BROKEN_KEY: _(
                 "The password can be neither read nor stored, because what this server is given as its secret"
