@@ -28,6 +28,19 @@ BY_KEY = """
 """
 
 
+# The same transaction in another file is about the same payment: else it would be taken for a second one's.
+BY_TWIN = """
+    UPDATE g2p_payment_mpesa_statement_line l SET payment_id = o.payment_id, matched_by = o.matched_by
+      FROM g2p_payment_mpesa_statement_line o
+      JOIN g2p_payment_mpesa_statement file ON file.id = o.statement_id AND file.state = 'compared'
+     WHERE l.statement_id = %(statement)s AND l.payment_id IS NULL AND l.kind = 'payment'
+       AND o.statement_id <> l.statement_id AND o.kind = 'payment' AND o.payment_id IS NOT NULL
+       AND file.manager_id = ANY(%(managers)s) AND o.amount = l.amount AND {condition}
+"""
+TWINS = (
+    "o.receipt = l.receipt",
+    "o.receipt IS NULL AND l.receipt IS NULL AND o.payee = l.payee AND o.moment = l.moment",
+)
 # What a line takes back may be of another file, which was compared before it or after it.
 BY_LINE = """
     UPDATE g2p_payment_mpesa_statement_line l SET payment_id = o.payment_id, matched_by = o.matched_by
@@ -69,6 +82,8 @@ def match(statement):
         cr.execute(
             BY_KEY.format(column=column, key=key), {**values, "matched_by": matched_by, "kinds": kinds}
         )
+    for condition in TWINS:
+        cr.execute(BY_TWIN.format(condition=condition), values)
     _match_by_payee(statement, values)
     for condition in TAKES_BACK:
         cr.execute(BY_LINE.format(condition=condition), values)

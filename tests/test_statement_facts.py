@@ -241,6 +241,22 @@ class TestStatementFacts(FactsCase):
         line = statement.line_ids.filtered("receipt")
         self.assertEqual((line.payment_id, statement.settle_count), (self.rows[4], 0))
 
+    def test_a_line_in_two_files_is_about_one_payment(self):
+        """By the second file, that of the first payment would be another one's, and settle a doubt."""
+        self.alike(3, 4)
+        self.compare(self.line_to(3, 3, "A"))
+        again = self.compare(self.line_to(3, 3, "A"), self.line(0))
+        self.assertEqual(again.line_ids.filtered(lambda line: line.receipt == "A").payment_id, self.rows[3])
+        self.assertEqual(again.settle_count, 0)
+
+    def test_a_line_without_receipt_in_two_files_is_about_one_payment(self):
+        self.alike(3, 4)
+        for more in ((), (self.line(0),)):
+            statement = self.compare(self.line_to(3, 3, " "), *more)
+            line = statement.line_ids.filtered(lambda line: line.payment_id != self.rows[0] and line.payee)
+            self.assertEqual((line.receipt, line.payment_id), (False, self.rows[3]))
+            self.assertEqual(statement.settle_count, 0)
+
     def test_lines_that_settle_are_those_that_can(self):
         statement = self.compare(*(self.named(number) for number in range(6)))
         self.assertEqual(statement.settle_count, 2)
