@@ -138,7 +138,10 @@ class MpesaPrepare(models.AbstractModel):
             "NOT EXISTS (SELECT 1 FROM g2p_payment p WHERE p.entitlement_id = g2p_entitlement.id"
             " AND (p.status IS DISTINCT FROM 'failed' OR p.mpesa_reason = 'settled_not_paid' AND EXISTS ("
             "     SELECT 1 FROM g2p_payment_mpesa_attempt a"
-            "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed'))"
+            "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed')"
+            # Only what was recorded after the decision: whoever decided knew what was there before.
+            "        AND a.id > coalesce((SELECT max(d.id) FROM g2p_payment_mpesa_attempt d"
+            "            WHERE d.payment_id = p.id AND d.outcome = 'not_paid'), 0))"
             f"   OR {statement_facts.shown_as_paid('p')}))"
         )
         return query
