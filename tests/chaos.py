@@ -18,10 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 try:
     from . import books
     from .calm import walk_calmly
+    from .chaos_edges import Edges
+    from .chaos_statements import Statements
     from .harness import GONE, PATIENCE, PEOPLE, Lab, load_dev
 except ImportError:
     import books
     from calm import walk_calmly
+    from chaos_edges import Edges
+    from chaos_statements import Statements
     from harness import GONE, PATIENCE, PEOPLE, Lab, load_dev
 
 # Faults of the gateway, ordered for single payees.
@@ -58,6 +62,8 @@ class Report:
     states: Counter = field(default_factory=Counter)
     doubts: Counter = field(default_factory=Counter)
     problems: list = field(default_factory=list)
+    # How many finance had to end.
+    by_hand: int = 0
 
     def __str__(self):
         profile = "full" if self.full else "bare"
@@ -74,7 +80,7 @@ def _counts(counter):
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items())) or "none"
 
 
-class Walk:
+class Walk(Edges, Statements):
     """One round.
 
     :param Lab lab: with a server that was started with jobs.
@@ -100,8 +106,10 @@ class Walk:
         begin_rest = time.monotonic()
         self._bring_all_up()
         self._rest()
+        self._end_doubts()
         self.report.rest = time.monotonic() - begin_rest
         self._compare()
+        self._go_back()
         self.report.seconds = time.monotonic() - begin
         return self.report
 
@@ -109,6 +117,7 @@ class Walk:
 
     def _set_out(self):
         self._up()
+        self._set_out_for_edges()
         self.server.forget_orders()
         self.lab.forget()
         self.lab.set_profile(self.report.full)
@@ -162,6 +171,8 @@ class Walk:
             **{"send": 12, "prepare": 4, "schedule": 4, "edit": 3, "hours_pass": 2},
             **{"die": 6, "kill": 2, "lose": 4, "end_backends": 2, "database_away": 1},
             **{"gateway_dies": 2, "gateway_sleeps": 2, "latency": 2, "revoke": 2, "empty_float": 1},
+            **self.edge_steps(),
+            **self.statement_steps(),
         }
 
     def _login(self):
@@ -248,6 +259,7 @@ class Walk:
         self._up()
         self.gateway.clear_faults()
         self.gateway.settings(latency_ms=0, jitter_ms=0)
+        self._address_as_before()
         # A new server, as after any bad day: the queue's runner does not survive each loss of its connection.
         self.server.kill()
         self.lab.let_hours_pass()
@@ -316,7 +328,7 @@ def total(reports):
         events, states, doubts = events + report.events, states + report.states, doubts + report.doubts
     wrong = [report for report in reports if report.problems]
     payments = sum(states.values())
-    ended = payments - states["doubt"]
+    ended = payments - states["doubt"] - sum(report.by_hand for report in reports)
     return "\n".join(
         (
             f"{len(reports)} rounds, seeds {reports[0].seed} to {reports[-1].seed},"

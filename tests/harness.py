@@ -370,6 +370,19 @@ class Lab:
             finally:
                 cr.execute(allow.format(name, SQL("true")))
 
+    def dump(self, path):
+        """Write the database as it is at this moment to a file, while others are at work."""
+        _run_client(
+            "pg_dump", "--format=custom", f"--file={path}", self.database, options=self.configuration.options
+        )
+
+    def restore(self, path):
+        """Put the database of such a file in the place of the one there is, to which nobody is connected."""
+        options = self.configuration.options
+        self.configuration.drop(self.database)
+        _run_client("createdb", "--template=template0", self.database, options=options)
+        _run_client("pg_restore", "--no-owner", f"--dbname={self.database}", str(path), options=options)
+
     # Time that passes: clocks are the only thing here that is not real
 
     def let_leases_run_out(self):
@@ -471,6 +484,8 @@ class Lab:
         """Behind Odoo's back: what is still open is nobody's business any more; an empty ledger."""
         self.execute(
             "UPDATE g2p_payment SET mpesa_state = 'refused' WHERE mpesa_state NOT IN ('paid', 'refused');"
+            # Or a line of a statement could be about one that was paid by the books of before.
+            "UPDATE g2p_payment SET mpesa_sent_at = mpesa_sent_at - interval '1 year';"
             "UPDATE g2p_payment_batch SET mpesa_wanted_by_id = NULL;"
             "DELETE FROM queue_job"
         )
@@ -530,6 +545,8 @@ class Server:
         self._jobs = jobs
         self._process = None
         self._sessions = {}
+        # Seconds for which its machine has slept, so far.
+        self._slept = 0
         # How much had happened when the last order was given.
         self._seen = 0
 
@@ -593,6 +610,18 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
+
+    def suspend(self):
+        """SIGSTOP to the server and all its workers, as when the machine is put to sleep."""
+        if self.running:
+            os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def wake(self, seconds):
+        """Go on. The machine's clocks say that so much time has passed, but those that count its running."""
+        self.faults.with_suffix(".slept").write_text(str(seconds + self._slept))
+        self._slept += seconds
+        if self.running:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self):
         """End it. In an orderly way it would take seconds, and there is nothing to keep."""
@@ -779,6 +808,21 @@ def figures(rows):
         }
         for row in rows
     ]
+
+
+def _run_client(program, *arguments, options):
+    """One of PostgreSQL's own programs, on the server that Odoo uses.
+
+    :raise LabError: it failed; in its own words.
+    """
+    names = {"PGHOST": "db_host", "PGPORT": "db_port", "PGUSER": "db_user", "PGPASSWORD": "db_password"}
+    given = {name: options.get(option) for name, option in names.items()}
+    known = {name: value for name, value in given.items() if value not in (None, "", "False")}
+    process = subprocess.run(
+        [program, *arguments], env=dict(os.environ, **known), capture_output=True, text=True, check=False
+    )
+    if process.returncode:
+        raise LabError(f"{program}: {process.stderr[-2000:]}")
 
 
 def environment(**more):
