@@ -12,7 +12,7 @@ import urllib.parse
 from collections import Counter
 
 try:
-    from .harness import GONE, PATIENCE, load_dev, wait_until
+    from .harness import GONE, load_dev
 except ImportError:
     from harness import GONE, load_dev
 

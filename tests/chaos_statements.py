@@ -1,7 +1,7 @@
 """Steps of the walk that import the gateway's statement, and what finance does by it.
 
-A statement may be late, tell a part, and be taken back. Nobody is paid twice by it, and nobody is recorded as
-paid who was not. In the end a whole one ends all doubts that a gateway without a status leaves.
+A statement may be late, tell a part, and be taken back. Nobody is paid twice by it, and nobody is recorded
+as paid who was not. In the end a whole one ends all doubts that a gateway without a status leaves.
 """
 
 import base64
