@@ -12,7 +12,7 @@ from ..gateway.simple import Order
 from . import const, statement_facts
 from .mpesa_payee import registry_text
 from .own_cursor import PASSING, OwnCursor
-from .payment import AS_IT_IS, NOW
+from .payment import AS_IT_IS, ENTITLEMENT_STATE, NOW
 
 # So many payments are looked up at once, and it counts for so many seconds.
 LOOK_AHEAD = 200
@@ -230,7 +230,7 @@ class Claims:
             f"""
             SELECT p.id, p.name, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
                    p.mpesa_payee_text,
-                   e.partner_id, e.state AS entitlement_state, e.initial_amount,
+                   e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
                    {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
                    {AS_IT_IS} AS looked_up
               FROM g2p_payment p

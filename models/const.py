@@ -24,6 +24,9 @@ MODE_CHANGED = "mode_changed"
 # Why it stops in a database that is not the one that sent until now.
 MOVED = "moved"
 
+# Why a payment is held back whose cycle is cancelled, or whose program has ended.
+CYCLE_CLOSED = "cycle_closed"
+
 # Where a payment may come from, for each state that it may go to.
 SOURCES = {
     READY: {SENDING},
@@ -65,6 +68,7 @@ REASONS = [
     ("above_entitlement", "The amount is larger than the entitlement"),
     ("shown_as_paid", "A statement shows that this was paid already"),
     ("entitlement_closed", "The entitlement is no longer approved"),
+    (CYCLE_CLOSED, "The cycle is cancelled, or the program has ended"),
     ("payee_busy", "Another payment to this payee is on its way"),
     # Because of the payee or the amount.
     ("payee_unknown", "The gateway does not know this payee"),
@@ -121,6 +125,7 @@ CONTACT_OUTCOMES = [
     ("paid", "Settled: paid"),
     ("not_paid", "Settled: not paid"),
     ("write_off", "Written off"),
+    ("allow_again", "Allowed to be prepared again"),
 ]
 
 # Of a ready payment: it is not sent while this is so. The other reasons are why it came back.
@@ -136,6 +141,7 @@ HELD = {
     "above_maximum",
     "above_entitlement",
     "entitlement_closed",
+    CYCLE_CLOSED,
     "shown_as_paid",
 }
 

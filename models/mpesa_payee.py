@@ -182,6 +182,7 @@ class MpesaPayee(models.AbstractModel):
         shillings = self._whole_shillings(amount)
         checks = (
             ("shown_as_paid", shown_as_paid),
+            (const.CYCLE_CLOSED, entitlement_state == const.CYCLE_CLOSED),
             ("entitlement_closed", entitlement_state in const.CLOSED_ENTITLEMENTS),
             ("above_entitlement", entitled is not None and exceeds(amount, entitled)),
             ("not_positive", amount <= 0),

@@ -45,6 +45,8 @@ class MpesaPrepare(models.AbstractModel):
         cycle.sudo().program_id.with_env(self.env)._mpesa_check_access()
         if self._alive_jobs([("identity_key", "=like", f"mpesa-prepare-{cycle.id}-%")]):
             return notification("info", _("The payments of this cycle are being prepared already."))
+        if cycle.state == "cancelled" or cycle.sudo().program_id.state == "ended":
+            return notification("danger", _("The cycle is cancelled, or the program has ended."))
         chosen = entitlements.ids if entitlements else None
         if not self.env["g2p.entitlement"].search_count(self._approved(cycle, chosen), limit=1):
             return notification("danger", _("None of these entitlements is approved."))
@@ -131,12 +133,15 @@ class MpesaPrepare(models.AbstractModel):
     def _unpaid_query(self, domain, **options):
         """The query of entitlements that have no payment, of whatever manager, but failed ones.
 
-        And none whose failed payment the gateway has taken after all, by its answer or by a statement.
+        And none whose failed payment the gateway has taken after all, by its answer or by a statement; nor
+        one that was written off, unless somebody of finance allows it.
         """
         query = self.env["g2p.entitlement"]._search(domain, **options)
         query.add_where(
             "NOT EXISTS (SELECT 1 FROM g2p_payment p WHERE p.entitlement_id = g2p_entitlement.id"
-            " AND (p.status IS DISTINCT FROM 'failed' OR p.mpesa_reason = 'settled_not_paid' AND EXISTS ("
+            " AND (p.status IS DISTINCT FROM 'failed'"
+            "   OR p.mpesa_reason = 'written_off' AND p.mpesa_allowed_again IS NOT true"
+            "   OR p.mpesa_reason = 'settled_not_paid' AND EXISTS ("
             "     SELECT 1 FROM g2p_payment_mpesa_attempt a"
             "      WHERE a.payment_id = p.id AND a.outcome IN ('taken', 'completed')"
             # Only what was recorded after the decision: whoever decided knew what was there before.

@@ -47,7 +47,8 @@ class PaymentBatch(models.Model):
             correct something first (``const.CORRECT``).
         """
         self.env.cr.execute(
-            "SELECT p.id, p.mpesa_reason FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id"
+            "SELECT p.id, CASE WHEN p.mpesa_allowed_again THEN 'failed_later' ELSE p.mpesa_reason END"
+            "  FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id"
             " WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'refused' AND e.state = 'approved'"
             f"   AND NOT {statement_facts.shown_as_paid('p')}"
             "   AND NOT EXISTS ("

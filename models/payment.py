@@ -25,10 +25,15 @@ MOVE_COLUMNS = {
     "account_number": "varchar",
     "mpesa_payee_text": "varchar",
 }
+# The state of the entitlement e of a payment p, or that its cycle or program is over.
+ENTITLEMENT_STATE = f"""(
+    SELECT CASE WHEN c.state = 'cancelled' OR program.state = 'ended' THEN '{const.CYCLE_CLOSED}'
+                ELSE e.state END
+      FROM g2p_cycle c JOIN g2p_program program ON program.id = c.program_id WHERE c.id = p.cycle_id)"""
 # What a payment p with its entitlement e must still be when it is claimed, as a text. When it was claimed
 # last, too: somebody may have claimed it since, and given it back.
-AS_IT_IS = """concat_ws(' ', p.batch_id, p.amount_issued, e.state, e.initial_amount, p.mpesa_reference,
-    p.mpesa_sent_at)"""
+AS_IT_IS = f"""concat_ws(' ', p.batch_id, p.amount_issued, {ENTITLEMENT_STATE}, e.initial_amount,
+    p.mpesa_reference, p.mpesa_sent_at)"""
 # Columns that a row may have beside, on which it depends whether its payment is moved at all.
 MOVE_GUARDS = {
     # Only what this claim holds, or held.
@@ -140,6 +145,12 @@ class Payment(models.Model):
     mpesa_next_check = fields.Datetime("Next Status Query", readonly=True, copy=False)
     mpesa_checks = fields.Integer("Status Queries", readonly=True, copy=False)
     mpesa_attempt_ids = fields.One2many("g2p.payment.mpesa.attempt", "payment_id", "Attempts", readonly=True)
+    mpesa_allowed_again = fields.Boolean(
+        "May Be Prepared Again",
+        readonly=True,
+        copy=False,
+        help="It was written off, and somebody of finance allows that its person is prepared again.",
+    )
     mpesa_duplicate = fields.Boolean(
         "Prepared Twice",
         readonly=True,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from . import const, statement_facts
 from .mpesa_payee import registry_text
 from .own_cursor import durably, own_transaction
+from .payment import ENTITLEMENT_STATE
 
 # Ready payments that are looked at anew, those first that something was known against.
 MOST_LOOKED_AT = 1000
@@ -65,7 +66,7 @@ def look_again(manager, which):
     cr.execute(
         f"""
         SELECT p.id, p.amount_issued, p.mpesa_reason, p.mpesa_payee_text,
-               e.partner_id, e.state AS entitlement_state, e.initial_amount,
+               e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
                {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
           FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
          WHERE {OURS} AND p.mpesa_state = 'ready'

@@ -39,6 +39,7 @@ class SettleWizard(models.TransientModel):
             ("paid", "Paid: the gateway's records show it"),
             ("not_paid", "Not paid: the gateway's records show that it is not"),
             ("write_off", "Write off: was never sent, and shall not be"),
+            ("allow_again", "Allow: was written off, and may be prepared again"),
         ],
         required=True,
     )
@@ -103,9 +104,9 @@ class SettleWizard(models.TransientModel):
         if self.env.user in payments.mpesa_sender_id | sent.user_id:
             raise UserError(_("You have sent one of these payments yourself. Somebody else must settle it."))
         never_sent = payments.filtered(lambda payment: payment.mpesa_state == const.READY)
-        if self.outcome == "write_off" or never_sent:
+        if self.outcome in ("write_off", "allow_again") or never_sent:
             self._check_no_part_in(payments)
-        if self.outcome == "write_off":
+        if self.outcome in ("write_off", "allow_again"):
             return
         if not all(payment.mpesa_sender_id for payment in payments - never_sent) and self._may_send():
             raise UserError(
@@ -160,8 +161,10 @@ class SettleWizard(models.TransientModel):
             self._check_receipts()
         if self.outcome == "not_paid":
             self._check_patience()
-        if self.outcome != "paid":
+        if self.outcome in ("not_paid", "write_off"):
             self._check_no_statement()
+        if self.outcome == "allow_again":
+            self._check_written_off()
         if self.outcome == "paid" and len(self.payment_ids) > 1:
             raise ValidationError(_("A receipt is for one payment: settle paid ones one by one."))
         if self.outcome != "paid" and not self.reason:
@@ -229,6 +232,10 @@ class SettleWizard(models.TransientModel):
         if not sent - timedelta(days=1) <= paid_on <= fields.Datetime.now() + timedelta(days=1):
             raise ValidationError(_("It can only have been paid between when it was sent and today."))
 
+    def _check_written_off(self):
+        if any(payment.mpesa_reason != "written_off" for payment in self.payment_ids):
+            raise UserError(_("Only what was written off is allowed to be prepared again."))
+
     def _check_patience(self):
         """What is on its way may still arrive."""
         latest = max((p.mpesa_sent_at for p in self.payment_ids.sudo() if p.mpesa_sent_at), default=None)
@@ -265,6 +272,11 @@ class SettleWizard(models.TransientModel):
         # Written already, and only the connection was lost.
         if journal.search_count([("key", "=", f"{self.key}-{payments[:1].id}")], limit=1):
             return
+        if self.outcome == "allow_again":
+            self._allow_again(payments)
+            journal._record([self._journal_row(own, payment, None) for payment in payments])
+            self._tell(payments)
+            return
         statements = self._statements(own, payments)
         sources, target = {
             "paid": (self._sources_of_paid(), const.PAID),
@@ -282,6 +294,15 @@ class SettleWizard(models.TransientModel):
         payments.batch_id._mpesa_happened(self.outcome, numbers=counts)
         for statement in statements:
             statement_match.judge(statement)
+
+    def _allow_again(self, payments):
+        """It stays refused; a further Prepare makes another payment for its entitlement."""
+        payments.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_allowed_again = true"
+            " WHERE id = ANY(%s) AND mpesa_state = 'refused' AND mpesa_reason = 'written_off'",
+            [payments.ids],
+        )
+        payments.invalidate_recordset()
 
     def _sources_of_paid(self):
         """A line of a statement, which was looked at, may show as paid what was refused or never sent."""
