@@ -51,14 +51,50 @@ class MpesaPrepare(models.AbstractModel):
         if not self.env["g2p.entitlement"].search_count(self._approved(cycle, chosen), limit=1):
             return notification("danger", _("None of these entitlements is approved."))
         count = self._count_unpaid(cycle, chosen)
+        others = self._mpesa_words_of_others(cycle.ids)
         if not count:
-            return notification("danger", _("All approved entitlements have a payment already."))
+            words = _("All approved entitlements have a payment already.")
+            return notification("danger", f"{words} {others}".strip())
         if count >= self.MAX_PAYMENTS_FOR_SYNC_PREPARE:
             chosen = entitlements or self.env["g2p.entitlement"]
             self._prepare_payments_async(cycle, chosen, count)
             return notification("success", _("%s payments are being prepared, in the background.", count))
         payments, batches = self._prepare_chunks(cycle, chosen)
-        return self._tell_prepared(payments, batches)
+        action = self._tell_prepared(payments, batches)
+        if others:
+            action["params"].update(message=f"{action['params']['message']} {others}", sticky=True)
+        return action
+
+    def _mpesa_words_of_others(self, cycle_ids, batch_ids=None):
+        """Sentences about payments that are to be paid, and not by this manager; "" where there are none.
+
+        A manager that the program had before, of ours or not, keeps what it has prepared.
+
+        :param list batch_ids: only of these batches; None for all of the cycles.
+        """
+        self.env.cr.execute(
+            "SELECT other.name, count(*) FROM g2p_payment p"
+            "  LEFT JOIN g2p_program_payment_manager_mpesa other ON other.id = p.mpesa_manager_id"
+            " WHERE p.cycle_id = ANY(%s) AND (%s::int4[] IS NULL OR p.batch_id = ANY(%s))"
+            "   AND p.mpesa_manager_id IS DISTINCT FROM %s AND p.state = 'issued' AND p.status IS NULL"
+            " GROUP BY other.name ORDER BY other.name",
+            [cycle_ids, batch_ids, batch_ids, self.id],
+        )
+        return " ".join(self._words_of_other(name, count) for name, count in self.env.cr.fetchall())
+
+    def _words_of_other(self, name, count):
+        if name:
+            return _(
+                "Payments of the manager %(name)s, which it alone sends: %(count)s. Send each by its own"
+                " button, or have it written off and prepare again.",
+                count=count,
+                name=name,
+            )
+        return _(
+            "Payments that another kind of payment manager has prepared, and that M-Pesa does not pay: %s."
+            " Have them paid by that one, or delete them and prepare again.",
+            count,
+        )
 
     def _tell_prepared(self, payments, batches):
         message = self._mpesa_prepared(len(payments))

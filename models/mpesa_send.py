@@ -341,26 +341,13 @@ class MpesaSend(models.AbstractModel):
     # What people are told
 
     def _tell_of_other_managers(self, batches, action):
-        """Add to a notification how many payments are those of a manager that was the program's before."""
-        domain = [("batch_id", "in", batches.ids), ("mpesa_state", "=", const.READY)]
-        other = [*domain, ("mpesa_manager_id", "!=", self.id)]
-
-        def look(own):
-            groups = own["g2p.payment"]._read_group(other, ["mpesa_manager_id"], ["__count"])
-            return [(manager.name, count) for manager, count in groups]
-
+        """Add to a notification how many payments another manager has prepared, and what to do about them."""
+        cycle_ids, batch_ids = batches.cycle_id.ids, batches.ids
         # Money has moved by now, so a connection that is lost shall make nobody click again.
-        for name, count in durably(self.env, look):
-            words = _(
-                "Payments of the manager %(name)s, which it alone sends: %(count)s. Send each by its own"
-                " button, or have it written off and prepare again.",
-                count=count,
-                name=name,
-            )
-            if "message" in action.get("params", ()):
-                action["params"].update(
-                    message=f"{action['params']['message']} {words}", type="warning", sticky=True
-                )
+        words = durably(self.env, lambda own: self.with_env(own)._mpesa_words_of_others(cycle_ids, batch_ids))
+        if words and "message" in action.get("params", ()):
+            message = f"{action['params']['message']} {words}"
+            action["params"].update(message=message, type="warning", sticky=True)
         return action
 
     def _outcome_notification(self, batches, result):

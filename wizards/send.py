@@ -51,6 +51,7 @@ class SendWizard(models.TransientModel):
     paid_count = fields.Integer("Paid Already", readonly=True)
     refused_count = fields.Integer("Refused", readonly=True)
     has_grown = fields.Boolean(readonly=True)
+    others = fields.Char("Of Other Managers", readonly=True)
     shown = fields.Char(readonly=True, help="To which gateway and in which mode, as a digest.")
     has_moved = fields.Boolean(readonly=True)
     must_type = fields.Boolean(compute="_compute_must_type")
@@ -99,11 +100,19 @@ class SendWizard(models.TransientModel):
                     "balance_reason": reason,
                     "not_prepared_count": batches.cycle_id.sudo()._mpesa_not_prepared()[0],
                     "repeated_count": len(found.repeated),
+                    "others": self._others(manager, batches),
                     **self._counts(found),
                 }
             )
         )
         return wizard.with_env(self.env)._action()
+
+    @api.model
+    def _others(self, manager, batches):
+        cycle_ids, batch_ids = batches.cycle_id.ids, batches.ids
+        return durably(
+            manager.env, lambda own: manager.with_env(own)._mpesa_words_of_others(cycle_ids, batch_ids)
+        )
 
     @api.model_create_multi
     def create(self, vals_list):
