@@ -139,6 +139,8 @@ class Edges:
         self._liar = None
         url = self.gateway.urls["status"]
         self.server.session("admin").write(MANAGER, self.lab.ids["manager"], self._addresses(url))
+        # What went out meanwhile is asked for there, once an administrator has said that it is known there.
+        self._confirm()
 
     # A database that goes back
 
