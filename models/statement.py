@@ -36,7 +36,7 @@ KINDS = [
     ("money_in", "Money in"),
     ("fee", "Fee"),
     ("not_completed", "Not carried out"),
-    ("unreadable", "Not readable"),
+    ("unreadable", "Not understood"),
     ("ours", "Ours"),
 ]
 RESULTS = [
@@ -45,11 +45,12 @@ RESULTS = [
     ("not_here", "Paid there, not paid here"),
     ("doubt", "Paid there, in doubt here"),
     ("doubt_only_here", "In doubt here, not there"),
+    ("cannot_tell", "This file cannot tell: it has lines that are not understood"),
     ("only_here", "Only here"),
     ("only_there", "Only there"),
     ("returned", "Came back"),
     ("under_way", "Paid there, on its way here"),
-    ("unreadable", "Not readable"),
+    ("unreadable", "Not understood"),
     ("not_completed", "Not carried out"),
     ("repeated", "The same line again"),
     ("money_in", "Money in"),

@@ -99,6 +99,18 @@ def _those(lines, condition, value):
     return lines.browse(row[0] for row in lines.env.cr.fetchall()).sorted()
 
 
+def payments_not_understood(payments):
+    """Those of the payments that a line names, by reference or receipt, of which is not known what it says."""
+    payments.env.flush_all()
+    payments.env.cr.execute(
+        "SELECT DISTINCT line.payment_id FROM g2p_payment_mpesa_statement_line line"
+        "  JOIN g2p_payment_mpesa_statement file ON file.id = line.statement_id AND file.state = 'compared'"
+        " WHERE line.payment_id = ANY(%s) AND line.kind = 'unreadable' AND line.matched_by IN %s",
+        [payments.ids, STRONG],
+    )
+    return payments.browse(row[0] for row in payments.env.cr.fetchall())
+
+
 def payments_shown_as_paid(payments, matched_by=KNOWN):
     """Those of the payments that statements show as paid, as things stand now.
 

@@ -7,6 +7,7 @@ correct it, and what cannot be read is listed.
 import csv
 import io
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -50,8 +51,23 @@ HEADINGS = {
 }
 _MEANING = {heading: meaning for meaning, text in HEADINGS.items() for heading in text.split()}
 
-# A row whose state is none of these is not counted as paid.
-CARRIED_OUT = {"completed", "complete", "success", "successful", "succeeded", "paid", "settled", "processed"}
+# What a row says of itself, in English, French, Portuguese and Swahili; without case and accents. Another word,
+# or one that says that it is not over, is not understood: nobody knows from it whether money moved.
+CARRIED_OUT = {
+    *("completed", "complete", "success", "successful", "succeeded", "paid", "settled", "processed", "posted"),
+    *("transaction successful", "transaction completed", "completed successfully"),
+    *("reussi", "reussie", "effectue", "effectuee", "termine", "terminee", "paye", "payee", "succes"),
+    *("concluida", "concluido", "efectuada", "efetuada", "efectuado", "efetuado", "pago", "paga", "sucesso"),
+    *("imekamilika", "imefanikiwa", "imelipwa", "yamelipwa", "umekamilika", "yamekamilika"),
+}
+NOT_CARRIED_OUT = {
+    *("failed", "failure", "cancelled", "canceled", "declined", "rejected", "expired", "not completed"),
+    *("transaction failed", "unsuccessful", "error", "aborted"),
+    *("echoue", "echouee", "echec", "annule", "annulee", "refuse", "refusee", "rejete", "rejetee", "expiree"),
+    *("falhada", "falhado", "falhou", "cancelada", "cancelado", "recusada", "recusado", "rejeitada"),
+    *("rejeitado", "anulada", "anulado", "expirada", "expirado"),
+    *("imeshindwa", "imeghairiwa", "imekataliwa", "imefutwa", "imeshindikana"),
+}
 _FEE = re.compile(r"\b(charges?|fees?|commission|tariff|excise)\b", re.IGNORECASE)
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _EMAIL = re.compile(r"[^\s,;<>]+@[^\s,;<>]+")
@@ -232,8 +248,10 @@ def _row_of(number, cells, layout):
     amount, money_in = _amount(cell, layout.decimal)
     if amount is None or (moment is None and "moment" in layout.columns):
         kind = "unreadable"
-    elif cell("status") and cell("status").lower() not in CARRIED_OUT:
+    elif "status" in layout.columns and _plain(cell("status")) in NOT_CARRIED_OUT:
         kind = "not_completed"
+    elif "status" in layout.columns and _plain(cell("status")) not in CARRIED_OUT:
+        kind = "unreadable"
     elif _FEE.search(cell("kind")):
         kind = "fee"
     else:
@@ -249,6 +267,12 @@ def _row_of(number, cells, layout):
         "moment": moment,
         "words": " · ".join(filter(None, (cell("kind"), cell("status")))) or None,
     }
+
+
+def _plain(word):
+    """Without case, accents and the points around it."""
+    apart = unicodedata.normalize("NFKD", word.strip().strip(".!").lower())
+    return " ".join("".join(letter for letter in apart if not unicodedata.combining(letter)).split())
 
 
 def _amount(cell, decimal):

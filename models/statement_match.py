@@ -73,10 +73,10 @@ def match(statement):
         " WHERE statement_id = %(statement)s",
         values,
     )
-    told = ("payment", "money_in", "not_completed")
+    told = ("payment", "money_in", "not_completed", "unreadable")
     for matched_by, column, key, kinds in (
         ("reference", "p.mpesa_reference", "l.reference", told),
-        ("receipt", "p.mpesa_receipt", "l.receipt", ("payment", "not_completed")),
+        ("receipt", "p.mpesa_receipt", "l.receipt", ("payment", "not_completed", "unreadable")),
         ("receipt", "p.mpesa_receipt", "l.linked", ("money_in",)),
     ):
         cr.execute(
@@ -304,7 +304,11 @@ EXCESS = f"""
 """
 ONLY_HERE = """
     INSERT INTO g2p_payment_mpesa_statement_line (statement_id, kind, payment_id, result)
-    SELECT s.id, 'ours', p.id, CASE WHEN p.mpesa_state = 'paid' THEN 'only_here' ELSE 'doubt_only_here' END
+    SELECT s.id, 'ours', p.id, CASE
+           -- A line that is not understood may be about this payment.
+           WHEN EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
+                         WHERE l.statement_id = s.id AND l.kind = 'unreadable') THEN 'cannot_tell'
+           WHEN p.mpesa_state = 'paid' THEN 'only_here' ELSE 'doubt_only_here' END
       FROM g2p_payment_mpesa_statement s
       JOIN g2p_payment p ON p.mpesa_sent_at BETWEEN s.period_from AND s.period_to
      WHERE s.id = %(statement)s AND p.mpesa_manager_id = ANY(%(managers)s)

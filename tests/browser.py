@@ -30,6 +30,7 @@ PATIENCE = 60
 ODOOS_OWN = (
     *(".o_notebook_headers", ".o_field_selection", ".o_field_binary input[readonly]", ".o_field_badge"),
     *(".o_list_record_selector", ".o_optional_columns_dropdown", ".o_pivot_measure_row"),
+    ".o_field_many2many_tags",
 )
 DEV = Path(os.environ.get("G2P_DEV_DIR", ROOT / ".dev"))
 SCREENSHOTS = DEV / "screenshots"

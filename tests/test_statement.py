@@ -271,12 +271,14 @@ class TestStatement(StatementCase):
 
     def test_what_the_statement_does_not_show(self):
         # The first and the last are there, so all of them are of its time.
-        lines = [self.line(0, minutes=-10), self.line(5, minutes=10), "TXA,,,,,,,"]
-        statement = self.compare(*lines)
-        found = self.results(statement)
+        lines = [self.line(0, minutes=-10), self.line(5, minutes=10)]
+        found = self.results(self.compare(*lines))
         self.assertEqual(
             [found.get(row) for row in self.rows], [None, *["only_here"] * 3, "doubt_only_here", None]
         )
+        # A line that is not understood may be about any of them.
+        found = self.results(self.compare(*lines, "TXA,,,,,,,"))
+        self.assertEqual([found.get(row) for row in self.rows], [None, *["cannot_tell"] * 4, None])
         self.assertEqual(found[7], "unreadable")
 
     def test_payments_of_another_account_are_not_looked_at(self):

@@ -263,3 +263,45 @@ class TestStatementFacts(FactsCase):
         action = statement.with_user(self.finance).action_settle()
         lines = self.env["g2p.payment.mpesa.statement.line"].browse(action["context"]["active_ids"])
         self.assertEqual(lines.payment_id, self.rows[4] + self.rows[5])
+
+
+class TestWords(FactsCase):
+    """What a line says of itself is understood in four languages, or it is said that it is not."""
+
+    def kind(self, word, **more):
+        statement = self.compare(self.named(4, status=word, **more))
+        [line] = statement.line_ids.filtered("receipt")
+        statement.with_user(self.finance)._withdraw("only to look")
+        return line.kind
+
+    def test_carried_out(self):
+        words = ("Completed", "Transaction Successful", "Posted", "Concluída", "Imekamilika", "Réussi", "PAGO")
+        for number, word in enumerate(words):
+            self.assertEqual(self.kind(word, receipt=f"TX{number}"), "payment", word)
+
+    def test_not_carried_out(self):
+        for number, word in enumerate(("Failed", "Falhada", "Échoué", "Imeshindwa", "Cancelled")):
+            self.assertEqual(self.kind(word, receipt=f"TX{number}"), "not_completed", word)
+
+    def test_not_understood(self):
+        for number, word in enumerate(("Approved", "Pending", "En attente", "Kesho", "", "-")):
+            self.assertEqual(self.kind(word, receipt=f"TX{number}"), "unreadable", word)
+
+    def test_what_is_not_understood_is_looked_into_and_bars_not_paid(self):
+        statement = self.compare(self.named(4, status="Approved"))
+        self.assertEqual((statement.open_count, statement.settle_count), (1, 0))
+        with self.assertRaisesRegex(UserError, "is not understood"):
+            self.by_hand(4, "not_paid")
+        self.assertEqual(self.rows[4].mpesa_state, "doubt")
+        statement.with_user(self.finance)._withdraw("Approved means failed")
+        self.by_hand(4, "not_paid")
+        self.assertEqual(self.rows[4].mpesa_state, "refused")
+
+    def test_a_file_with_such_a_line_does_not_say_what_is_not_there(self):
+        around = (self.named(0, minutes=-30), self.named(1, minutes=30))
+        whole = self.compare(*around)
+        self.assertIn("doubt_only_here", whole.line_ids.mapped("result"))
+        whole.with_user(self.finance)._withdraw("to compare more")
+        unclear = self.compare(*around, self.line(2, status="Approved", receipt="TX2"))
+        results = set(unclear.line_ids.filtered(lambda line: line.kind == "ours").mapped("result"))
+        self.assertEqual(results, {"cannot_tell"})

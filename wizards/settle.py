@@ -259,6 +259,16 @@ class SettleWizard(models.TransientModel):
                 )
             )
 
+        unclear = statement_facts.payments_not_understood(self.payment_ids.sudo())
+        if unclear:
+            raise UserError(
+                _(
+                    "A line of a statement names this payment, and is not understood: %s. Find out what it says,"
+                    " or withdraw that comparison, first.",
+                    unclear[0].display_name,
+                )
+            )
+
     def _statements(self, own, payments):
         """The statements of which the results follow from how these payments stand."""
         lines = own["g2p.payment.mpesa.statement.line"].search(
