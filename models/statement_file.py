@@ -54,7 +54,17 @@ _MEANING = {heading: meaning for meaning, text in HEADINGS.items() for heading i
 # What a row says of itself, in English, French, Portuguese and Swahili; without case and accents. Another word,
 # or one that says that it is not over, is not understood: nobody knows from it whether money moved.
 CARRIED_OUT = {
-    *("completed", "complete", "success", "successful", "succeeded", "paid", "settled", "processed", "posted"),
+    *(
+        "completed",
+        "complete",
+        "success",
+        "successful",
+        "succeeded",
+        "paid",
+        "settled",
+        "processed",
+        "posted",
+    ),
     *("transaction successful", "transaction completed", "completed successfully"),
     *("reussi", "reussie", "effectue", "effectuee", "termine", "terminee", "paye", "payee", "succes"),
     *("concluida", "concluido", "efectuada", "efetuada", "efectuado", "efetuado", "pago", "paga", "sucesso"),

@@ -275,7 +275,15 @@ class TestWords(FactsCase):
         return line.kind
 
     def test_carried_out(self):
-        words = ("Completed", "Transaction Successful", "Posted", "Concluída", "Imekamilika", "Réussi", "PAGO")
+        words = (
+            "Completed",
+            "Transaction Successful",
+            "Posted",
+            "Concluída",
+            "Imekamilika",
+            "Réussi",
+            "PAGO",
+        )
         for number, word in enumerate(words):
             self.assertEqual(self.kind(word, receipt=f"TX{number}"), "payment", word)
 

@@ -263,8 +263,8 @@ class SettleWizard(models.TransientModel):
         if unclear:
             raise UserError(
                 _(
-                    "A line of a statement names this payment, and is not understood: %s. Find out what it says,"
-                    " or withdraw that comparison, first.",
+                    "A line of a statement names this payment, and is not understood: %s. Find out what it"
+                    " says, or withdraw that comparison, first.",
                     unclear[0].display_name,
                 )
             )
