@@ -100,7 +100,7 @@ def _those(lines, condition, value):
 
 
 def payments_not_understood(payments):
-    """Those of the payments that a line names, by reference or receipt, of which is not known what it says."""
+    """Those of the payments that a line names by reference or receipt, and it is not known what it says."""
     payments.env.flush_all()
     payments.env.cr.execute(
         "SELECT DISTINCT line.payment_id FROM g2p_payment_mpesa_statement_line line"

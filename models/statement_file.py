@@ -51,8 +51,8 @@ HEADINGS = {
 }
 _MEANING = {heading: meaning for meaning, text in HEADINGS.items() for heading in text.split()}
 
-# What a row says of itself, in English, French, Portuguese and Swahili; without case and accents. Another word,
-# or one that says that it is not over, is not understood: nobody knows from it whether money moved.
+# What a row says of itself, in English, French, Portuguese and Swahili; without case and accents. Another
+# word, or one that says that it is not over, is not understood: it does not say whether money moved.
 CARRIED_OUT = {
     *(
         "completed",
