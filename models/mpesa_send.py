@@ -68,6 +68,8 @@ class MpesaSend(models.AbstractModel):
         if ready and on_their_way.issuperset(ready):
             return notification("info", _("These payments are being sent already."))
         if sum(ready.values()) > MOST_IN_REQUEST:
+            # The jobs would leave the gateway in peace still, whatever this person is told.
+            durably(self.env, lambda own: self.with_env(own)._mpesa_lift_hold())
             return self._send_by_jobs(batches, ready, clicked=True)
         # Beside a job there would be twice as many connections as the gateway bears.
         batches = batches.filtered(lambda batch: batch.id not in on_their_way)
@@ -317,6 +319,13 @@ class MpesaSend(models.AbstractModel):
             # Somebody who prepares holds the row; then it is left as it is.
             f"SELECT id FROM {self._table} WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)",
             [reason, self.id],
+        )
+
+    def _mpesa_lift_hold(self):
+        self.env.cr.execute(
+            f"UPDATE {self._table} SET mpesa_hold_until = NULL, mpesa_hold_reason = NULL WHERE id IN ("
+            f"SELECT id FROM {self._table} WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)",
+            [self.id],
         )
 
     def _require_sender(self, batches):
