@@ -190,10 +190,17 @@ payments = {
     "again": payment(entitlement=paid.entitlement_id),
     "died": payment(),
     "queued": payment(),
+    "requeued": payment(),
 }
-for name in ("died", "queued"):
+for name in ("died", "queued", "requeued"):
     manager.with_delay(description=name)._send_payments(payments[name].batch_id)
 env["queue.job"].flush_model()
+requeued = env["queue.job"].search([("name", "=", "requeued")])
+requeued._message_post_on_failure()
+env.cr.execute("UPDATE queue_job SET state = 'failed', date_started = now() WHERE id = %s", [requeued.id])
+requeued.invalidate_recordset()
+requeued.requeue()
+env.flush_all()
 env.cr.execute(
     "UPDATE queue_job SET state = 'started', retry = 1, date_started = now() WHERE name = 'died'"
 )

@@ -14,6 +14,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from textwrap import dedent
+from uuid import uuid4
 
 import psycopg2
 from cryptography.fernet import Fernet
@@ -447,6 +448,137 @@ class TestReport(EarlierPaymentsCase):
         self.assertIn("No payments came with it", self.words())
 
 
+class TestWhichModule(BaseCase):
+    @unittest.skipUnless("G2P_DEV_DIR" in os.environ, "needs the folder that dev/test makes")
+    def test_it_is_this_one_and_not_another_of_the_same_name(self):
+        """OpenG2P's repository holds a module of this name, and may stand on the addons path as it is."""
+        self.assertEqual(ROOT, Path(os.environ["G2P_DEV_DIR"]).resolve().parent)
+
+
+class TracesCase(EarlierPaymentsCase):
+    """With jobs as the earlier module queued them."""
+
+    PEOPLE = 1
+
+    def old_job(self, state="pending", **columns):
+        """A job for a new batch of one payment: its id, and the payment."""
+        payment = self.old_payment(0, self.old_batch())
+        batches = {"_type": "odoo_recordset", "model": "g2p.payment.batch", "ids": payment.batch_id.ids}
+        values = {
+            "uuid": str(uuid4()),
+            "state": state,
+            "model_name": OLD,
+            "method_name": "_send_payments",
+            "args": json.dumps([batches]),
+            **columns,
+        }
+        self.env.cr.execute(
+            f"INSERT INTO queue_job ({', '.join(values)}) VALUES %s RETURNING id", [tuple(values.values())]
+        )
+        return self.env.cr.fetchone()[0], payment
+
+    def has_begun(self, payment):
+        with mute_logger("pre-migration"):
+            load_script("pre").mark_interrupted_batches(self.env.cr)
+        self.env.invalidate_all()
+        return payment.batch_id.batch_has_started
+
+
+class TestTraces(TracesCase):
+    """Whatever says that a send job of the earlier module had begun makes doubts of its payments."""
+
+    def test_one_that_was_only_queued_has_not_begun(self):
+        for vals in (
+            {},
+            {"state": "wait_dependencies"},
+            {"state": "enqueued", "date_enqueued": "2026-01-05"},
+            {"state": "cancelled", "result": "Cancelled by Somebody", "date_cancelled": "2026-01-05"},
+        ):
+            with self.subTest(vals):
+                _job, payment = self.old_job(**vals)
+                self.assertFalse(self.has_begun(payment))
+
+    def test_each_trace_of_a_start(self):
+        for vals in (
+            {"state": "started"},
+            {"state": "failed"},
+            # Set to done by hand, after it had failed.
+            {"state": "done"},
+            {"state": "cancelled", "exc_info": "Traceback"},
+            # Requeued by hand: these are left.
+            {"exc_info": "Traceback"},
+            {"exc_name": "OSError"},
+            {"exc_message": "gone"},
+            {"result": "Manually set to done by Somebody"},
+            {"retry": 1},
+            {"date_started": "2026-01-05"},
+            {"date_done": "2026-01-05"},
+            {"exec_time": 3.5},
+            {"worker_pid": 77},
+        ):
+            with self.subTest(vals):
+                _job, payment = self.old_job(**vals)
+                self.assertTrue(self.has_begun(payment))
+
+    def test_a_message_that_it_failed(self):
+        failed = self.env.ref("queue_job.mt_job_failed").id
+        for body, subtype in (("<p>Something bad happened during …</p>", None), ("<p>Jambo</p>", failed)):
+            with self.subTest(body):
+                job, payment = self.old_job()
+                self.env.cr.execute(
+                    "INSERT INTO mail_message (model, res_id, body, subtype_id, message_type)"
+                    " VALUES ('queue.job', %s, %s, %s, 'comment')",
+                    [job, body, subtype],
+                )
+                self.assertTrue(self.has_begun(payment))
+
+
+class TestLostJobs(TracesCase):
+    """A job that was deleted, as old ones are by themselves."""
+
+    def setUp(self):
+        super().setUp()
+        wrapper = self.program.payment_managers
+        self.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE g2p_program_payment_manager SET manager_ref_id = %s WHERE id = ANY(%s)",
+            [f"{OLD},{self.manager.id}", wrapper.ids],
+        )
+        self.env.cr.execute("UPDATE g2p_payment_batch SET create_date = '2026-01-01'")
+
+    def tell(self, what, when="2036-01-05"):
+        self.env.cr.execute(
+            "INSERT INTO mail_message (model, res_id, body, message_type, date)"
+            " VALUES ('g2p.cycle', %s, %s, 'comment', %s)",
+            [self.cycle.id, f"<p>Send payments {what}</p>", when],
+        )
+
+    def test_it_had_not_ended(self):
+        payment = self.old_payment(0, self.old_batch())
+        self.assertFalse(self.has_begun(payment))
+        self.tell("started for 60 batches.")
+        self.assertTrue(self.has_begun(payment))
+
+    def test_it_had_ended(self):
+        self.tell("started for 60 batches.")
+        self.tell("completed.")
+        self.assertFalse(self.has_begun(self.old_payment(0, self.old_batch())))
+
+    def test_it_is_there_still_and_has_not_begun(self):
+        _job, payment = self.old_job()
+        self.tell("started for 60 batches.")
+        self.assertFalse(self.has_begun(payment))
+
+    def test_what_was_prepared_later_was_not_its(self):
+        self.tell("started for 60 batches.", "2020-01-05")
+        self.assertFalse(self.has_begun(self.old_payment(0, self.old_batch())))
+
+    def test_another_program_is_left_alone(self):
+        self.env.cr.execute("UPDATE g2p_program_payment_manager SET manager_ref_id = 'g2p.program.payment.manager.default,1'")
+        self.tell("started for 60 batches.")
+        self.assertFalse(self.has_begun(self.old_payment(0, self.old_batch())))
+
+
 @unittest.skipUnless(
     {"ODOO_RC", "G2P_TEMPLATE_DB"} <= set(os.environ), "needs the databases that dev/test makes"
 )
@@ -485,13 +617,23 @@ class TestWholeUpdate(BaseCase):
             path.parent.mkdir(exist_ok=True)
             path.write_text(dedent(text).strip() + "\n")
         folders = [folder.strip() for folder in cls.configuration.options["addons_path"].split(",")]
-        others = [folder for folder in folders if not (Path(folder) / MODULE).exists()]
-        path = ",".join([str(cls.folder), *others])
+        path = ",".join([str(cls.folder), *(str(cls.without_module(Path(folder))) for folder in folders)])
         # In a file: a command such as the shell looks for modules before it reads its options.
         file = cls.folder / "odoo.conf"
         text = Path(cls.configuration.path).read_text()
         file.write_text(re.sub(r"(?m)^addons_path *=.*$", f"addons_path = {path}", text))
         return file
+
+    @classmethod
+    def without_module(cls, folder):
+        """The folder; where it holds a module of this name beside others, one with the others alone."""
+        if not (folder / MODULE).exists():
+            return folder
+        others = Path(tempfile.mkdtemp(prefix="others-", dir=cls.folder))
+        for path in folder.iterdir():
+            if path.name != MODULE and (path / "__manifest__.py").exists():
+                (others / path.name).symlink_to(path)
+        return others
 
     @classmethod
     def odoo(cls, *arguments, script="", file=None, check=True):
@@ -671,6 +813,7 @@ class TestWholeUpdate(BaseCase):
                 "again": ("doubt", "duplicate_before", None),
                 "died": ("doubt", "stuck_before", None),
                 "queued": ("ready", None, None),
+                "requeued": ("doubt", "stuck_before", None),
             },
         )
         jobs = self.query("SELECT DISTINCT state FROM queue_job WHERE model_name = %s", MANAGER)

@@ -20,6 +20,27 @@ OLD_TAGS, NEW_TAGS = "g2p_pay_batch_tag_pay_manager_simple_mpesa", "g2p_pay_batc
 # Columns in which a model is written by its name, in whatever table.
 MODEL_COLUMNS = ("model", "res_model", "model_name", "res_model_name", "model_id", "relation", "resource")
 
+# Of a job j: what it has only once it has begun, by the column. Requeuing takes some of it away and leaves the
+# rest; which columns there are depends on the version of queue_job.
+BEGAN = {
+    "state": "j.state IN ('started', 'failed', 'done')",
+    "retry": "j.retry > 0",
+    "date_started": "j.date_started IS NOT NULL",
+    "date_done": "j.date_done IS NOT NULL",
+    "exec_time": "j.exec_time > 0",
+    "worker_pid": "j.worker_pid > 0",
+    "exc_name": "j.exc_name <> ''",
+    "exc_message": "j.exc_message <> ''",
+    "exc_info": "j.exc_info <> ''",
+    # Cancelling writes one, too.
+    "result": "j.result <> '' AND j.state <> 'cancelled'",
+}
+# Or somebody was told that it failed: by the message's subtype, in whatever language, or by its words.
+TOLD = """EXISTS (
+    SELECT FROM mail_message m WHERE m.model = 'queue.job' AND m.res_id = j.id
+       AND (m.body LIKE '%%Something bad happened%%' OR m.subtype_id IN (
+            SELECT res_id FROM ir_model_data WHERE module = 'queue_job' AND name = 'mt_job_failed')))"""
+
 # What the data files of both have, by its XML id. Odoo removes the rest of the old ones after the update.
 XML_IDS = {
     "view_payment_manager_simple_mpesa_form": "view_manager_form",
@@ -60,16 +81,27 @@ def table_exists(cr, name):
 
 
 def mark_interrupted_batches(cr):
-    """Count the batches of a job as started that began to send and did not end well.
+    """Count the batches of a job as started that may have begun to send.
 
-    What such a job had recorded was rolled back, and whom it had paid by then is not known.
+    Of such a job nobody knows whom it had paid: what it had recorded was rolled back, or, where it ended
+    well, its batches are recorded as started already.
     """
+    traces = [condition for column, condition in BEGAN.items() if column in columns_of(cr, "queue_job")]
     cr.execute(
-        "SELECT args::text FROM queue_job WHERE model_name = %s AND method_name = '_send_payments'"
-        " AND state <> 'done' AND (state IN ('started', 'failed') OR retry > 0 OR date_started IS NOT NULL)",
+        "SELECT args::text FROM queue_job j WHERE model_name = %s AND method_name = '_send_payments'"
+        f" AND ({' OR '.join(traces)} OR {TOLD})",
         [OLD],
     )
-    batch_ids = batches_of_jobs(cr)
+    mark_as_started(cr, batches_of_jobs(cr), "whose queue job may have begun to send")
+    mark_as_started(cr, batches_of_lost_jobs(cr), "whose queue job is there no more")
+
+
+def columns_of(cr, table):
+    cr.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
+    return {row[0] for row in cr.fetchall()}
+
+
+def mark_as_started(cr, batch_ids, why):
     cr.execute(
         "UPDATE g2p_payment_batch SET batch_has_started = true"
         " WHERE id = ANY(%s) AND batch_has_started IS NOT true RETURNING id",
@@ -78,10 +110,41 @@ def mark_interrupted_batches(cr):
     marked = [row[0] for row in cr.fetchall()]
     if marked:
         _logger.warning(
-            "%s batches, from %s on, whose queue job did not end: nobody knows whom they paid",
-            len(marked),
-            min(marked),
+            "%s batches, from %s on, %s: nobody knows whom they paid", len(marked), min(marked), why
         )
+
+
+def batches_of_lost_jobs(cr):
+    """Batches of cycles that were sent by a job, by their chatter, which did not end and was deleted.
+
+    Old jobs are deleted by themselves, also failed ones. The chatter has a message for each job that was
+    queued, and one for each that ended well.
+    """
+    cr.execute(
+        "SELECT args::text FROM queue_job WHERE model_name = %s AND method_name = '_send_payments'"
+        " AND state <> 'done'",
+        [OLD],
+    )
+    there = batches_of_jobs(cr)
+    cr.execute(
+        """
+        WITH told AS (
+            SELECT res_id AS cycle_id, max(date) FILTER (WHERE body LIKE '%%Send payments started%%') AS last,
+                   count(*) FILTER (WHERE body LIKE '%%Send payments started%%') AS begun,
+                   count(*) FILTER (WHERE body LIKE '%%Send payments completed%%') AS ended
+              FROM mail_message WHERE model = 'g2p.cycle' AND body LIKE '%%Send payments %%'
+             GROUP BY res_id
+        )
+        SELECT b.id FROM g2p_payment_batch b JOIN told ON told.cycle_id = b.cycle_id
+          JOIN g2p_cycle c ON c.id = b.cycle_id
+         WHERE told.begun > told.ended AND NOT b.id = ANY(%s)
+           AND (b.create_date IS NULL OR b.create_date <= told.last)
+           AND EXISTS (SELECT FROM g2p_program_payment_manager w
+                        WHERE w.program_id = c.program_id AND w.manager_ref_id LIKE %s)
+        """,
+        [there, f"{OLD},%"],
+    )
+    return [row[0] for row in cr.fetchall()]
 
 
 def cancel_send_jobs(cr):
