@@ -45,6 +45,8 @@ TIMED_OUT = "timed_out"
 CERTIFICATE = "certificate"
 NO_TLS = "no_tls"
 FORBIDDEN_ADDRESS = "forbidden_address"
+# The rules refuse the address itself, whatever is there.
+REFUSED_URL = "refused_url"
 PRIVATE_ADDRESS = "private_address"
 NO_PAGE = "no_page"
 NOT_JSON = "not_json"

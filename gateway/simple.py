@@ -93,6 +93,7 @@ class Settings:
     Whole URLs, since every deployment has its own; ``timeout`` in seconds. ``sends_reference`` puts our
     reference into the deposit, for a gateway with a status query or one that honours it as the
     idempotency key. ``password_problem`` says why there is no password; then nobody logs in.
+    ``url_problem`` says which addresses are refused; then nothing at all is asked.
     ``allow_private``: loopback and private addresses may be asked.
     """
 
@@ -107,6 +108,7 @@ class Settings:
     sends_reference: bool = False
     connections: int = 1
     password_problem: str = ""
+    url_problem: str = ""
     allow_private: bool = False
 
 
@@ -257,6 +259,8 @@ class SimpleMpesa:
             return balance
 
     def _login_once(self):
+        if self.settings.url_problem:
+            raise errors.OurFault(errors.SETUP, self.settings.url_problem, cause=errors.REFUSED_URL)
         if self.settings.password_problem:
             # Without a word to the gateway, which locks out who guesses.
             raise errors.OurFault(errors.SECRET, self.settings.password_problem)

@@ -5,6 +5,7 @@ from . import (
     compat_17,
     cycle,
     digest,
+    from_before,
     ir_websocket,
     module,
     mpesa_connection,

@@ -11,6 +11,7 @@ from ..gateway import clock
 from ..gateway.simple import Order
 from . import const, statement_facts
 from .mpesa_payee import registry_text
+from .from_before import unconfirmed
 from .own_cursor import PASSING, OwnCursor
 from .payment import AS_IT_IS, ENTITLEMENT_STATE, NOW
 
@@ -232,6 +233,7 @@ class Claims:
                    p.mpesa_payee_text,
                    e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
                    {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
+                   {unconfirmed("p")} AS unconfirmed,
                    {AS_IT_IS} AS looked_up
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id
@@ -265,7 +267,7 @@ class Claims:
                 row["entitlement_state"],
                 row["initial_amount"],
                 row["shown_as_paid"],
-            )
+            ) or (const.FROM_BEFORE if row["unconfirmed"] else None)
             if problem:
                 problems.append((row, problem, registry_text(payee)))
             else:

@@ -27,6 +27,9 @@ MOVED = "moved"
 # Why a payment is held back whose cycle is cancelled, or whose program has ended.
 CYCLE_CLOSED = "cycle_closed"
 
+# Why a payment is held back that was ready when it was taken over from the earlier module.
+FROM_BEFORE = "from_before"
+
 # Where a payment may come from, for each state that it may go to.
 SOURCES = {
     READY: {SENDING},
@@ -69,6 +72,7 @@ REASONS = [
     ("shown_as_paid", "A statement shows that this was paid already"),
     ("entitlement_closed", "The entitlement is no longer approved"),
     (CYCLE_CLOSED, "The cycle is cancelled, or the program has ended"),
+    (FROM_BEFORE, "It came with the update, and nobody has confirmed that the earlier module did not pay it"),
     ("payee_busy", "Another payment to this payee is on its way"),
     # Because of the payee or the amount.
     ("payee_unknown", "The gateway does not know this payee"),
@@ -126,6 +130,7 @@ CONTACT_OUTCOMES = [
     ("not_paid", "Settled: not paid"),
     ("write_off", "Written off"),
     ("allow_again", "Allowed to be prepared again"),
+    ("not_paid_before", "Confirmed: not paid by the earlier module"),
 ]
 
 # Of a ready payment: it is not sent while this is so. The other reasons are why it came back.
@@ -143,6 +148,7 @@ HELD = {
     "entitlement_closed",
     CYCLE_CLOSED,
     "shown_as_paid",
+    FROM_BEFORE,
 }
 
 # What is to be done before the person of a refused payment is prepared again: nothing, for what was wrong

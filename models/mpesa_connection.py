@@ -114,7 +114,7 @@ class MpesaConnection(models.AbstractModel):
         )
 
     def _problem_by_reason(self, words, error):
-        if error.reason == errors.SECRET:
+        if error.reason == errors.SECRET or error.cause == errors.REFUSED_URL:
             return error.message
         if error.reason == errors.TLS:
             return self._certificate_problem(words, error)

@@ -359,6 +359,26 @@ class MpesaPaymentManager(models.Model):
                 )
             )
 
+    def _mpesa_url_problems(self, written_only=False):
+        """A sentence for each address that is refused: what was written before there were rules, too.
+
+        :param bool written_only: only where the address itself is wrong; what it leads to is compared when the
+            connection is made.
+        """
+        self.ensure_one()
+        names = self._fields
+        return [
+            _(
+                "%(field)s: %(problem)s.",
+                field=names[name]._description_string(self.env),
+                problem=self._url_sentences()[problem],
+            )
+            for name in URL_FIELDS
+            if self[name]
+            and (problem := url_problem(self[name]))
+            and not (written_only and problem in (addresses.NEVER, addresses.PRIVATE))
+        ]
+
     def _url_sentences(self):
         return {
             "relative": _("write the whole address, beginning with https://"),
@@ -425,6 +445,7 @@ class MpesaPaymentManager(models.Model):
             username=manager.username or "",
             password=password,
             password_problem=problem,
+            url_problem=" ".join(manager._mpesa_url_problems(written_only=True)),
             customer_type=manager.customer_type,
             timeout=manager.api_timeout,
             connections=manager.max_connections,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from . import const, statement_facts
 from .mpesa_payee import registry_text
+from .from_before import unconfirmed
 from .own_cursor import durably, own_transaction
 from .payment import ENTITLEMENT_STATE
 
@@ -67,7 +68,8 @@ def look_again(manager, which):
         f"""
         SELECT p.id, p.amount_issued, p.mpesa_reason, p.mpesa_payee_text,
                e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
-               {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
+               {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
+               {unconfirmed("p")} AS unconfirmed
           FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
          WHERE {OURS} AND p.mpesa_state = 'ready'
          ORDER BY p.mpesa_reason IS NULL, p.id
@@ -87,7 +89,8 @@ def look_again(manager, which):
                 row["entitlement_state"],
                 row["initial_amount"],
                 row["shown_as_paid"],
-            ),
+            )
+            or (const.FROM_BEFORE if row["unconfirmed"] else None),
         )
         for row in rows
     ]

@@ -177,6 +177,7 @@ METHODS = {
         ),
         "action_send": row(),
         "action_open_repeated": row(),
+        "action_confirm_before": row(),
         "action_open_under_way": row(),
         "action_open_doubt": row(),
         "action_open_refused": row(),

@@ -113,8 +113,8 @@ class TestPaymentsTakenOver(EarlierPaymentsCase):
             (("sent", "paid", True, None), ("paid", False, "sent", "paid", True)),
             (("reconciled", "paid", True, True), ("paid", False, "reconciled", "paid", True)),
             (("issued", "paid", None, None), ("paid", False, "sent", "paid", True)),
-            (("issued", None, None, None), ("ready", False, "issued", False, False)),
-            (("issued", None, False, False), ("ready", False, "issued", False, False)),
+            (("issued", None, None, None), ("ready", "from_before", "issued", False, False)),
+            (("issued", None, False, False), ("ready", "from_before", "issued", False, False)),
             (("issued", None, True, None), ("doubt", "stuck_before", "sent", False, False)),
             (("issued", None, None, True), ("doubt", "stuck_before", "sent", False, False)),
             (("sent", None, True, None), ("doubt", "stuck_before", "sent", False, False)),
@@ -254,7 +254,7 @@ class TestDuplicates(EarlierPaymentsCase):
         self.update()
         self.assertEqual(
             self.states_of(first, second, third),
-            [("ready", False, False), *[("doubt", "duplicate_before", True)] * 2],
+            [("ready", "from_before", False), *[("doubt", "duplicate_before", True)] * 2],
         )
 
     def test_stuck_and_prepared_again(self):
@@ -276,7 +276,10 @@ class TestDuplicates(EarlierPaymentsCase):
     def test_failed_and_prepared_again_is_no_duplicate(self):
         failed, second = self.old_payment(0, status="failed"), self.old_payment(0, self.old_batch())
         self.update()
-        self.assertEqual(self.states_of(failed, second), [("refused", False, False), ("ready", False, False)])
+        self.assertEqual(
+            self.states_of(failed, second),
+            [("refused", False, False), ("ready", "from_before", False)],
+        )
 
     def test_no_further_payment_can_be_made(self):
         for _ in range(2):
@@ -331,6 +334,9 @@ class TestMoneyAfterwards(EarlierPaymentsCase):
         self.old_payment(2, self.old_batch())
         self.old_payment(2, self.old_batch())
         self.update()
+        self.send()
+        self.assertEqual(self.gateway.ledger()["count"], 0)
+        self.payments()._mpesa_confirm_not_paid_before(self.env.user)
         self.send()
         self.send()
         self.assertEqual(self.gateway.ledger()["paid"], {phone(2): 100})
@@ -410,7 +416,7 @@ class TestReport(EarlierPaymentsCase):
         self.update()
         for sentence in (
             "Paid, as the earlier module recorded it: 3, of 299.25 in all",
-            "Ready to be sent: 1, of 100.00 in all",
+            "Ready: 1, of 100.00 in all",
             "Failed: 1, of 100.00 in all",
             "paid without their cents: 3. What was cut off: 2.25 in all",
         ):
@@ -809,10 +815,10 @@ class TestWholeUpdate(BaseCase):
             {
                 "paid": ("paid", None, None),
                 "stuck": ("doubt", "stuck_before", None),
-                "unsent": ("ready", None, None),
+                "unsent": ("ready", "from_before", None),
                 "again": ("doubt", "duplicate_before", None),
                 "died": ("doubt", "stuck_before", None),
-                "queued": ("ready", None, None),
+                "queued": ("ready", "from_before", None),
                 "requeued": ("doubt", "stuck_before", None),
             },
         )

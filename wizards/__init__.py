@@ -1,1 +1,1 @@
-from . import confirm, reconciliation, send, settle, withdraw
+from . import confirm, reconciliation, send, send_before, settle, withdraw

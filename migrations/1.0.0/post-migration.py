@@ -46,8 +46,9 @@ def migrate(cr, version):
     take_payments_over(cr)
     refresh_batches(env)
     name_batches(env)
-    # The earlier module knew no other mode.
-    cr.execute("UPDATE g2p_program_payment_manager_mpesa SET mode = 'live'")
+    # The earlier module knew no other mode, and sent one payment after the other: its server may lose track of
+    # balances otherwise.
+    cr.execute("UPDATE g2p_program_payment_manager_mpesa SET mode = 'live', max_connections = 1")
     env.invalidate_all()
     for manager in env[MANAGER].search([]):
         report(manager)
@@ -134,7 +135,8 @@ def take_payments_over(cr):
         UPDATE g2p_payment p SET
             mpesa_manager_id = t.manager_id,
             mpesa_state = t.mpesa_state,
-            mpesa_reason = t.mpesa_reason,
+            mpesa_reason = CASE WHEN t.mpesa_state = 'ready' THEN 'from_before' ELSE t.mpesa_reason END,
+            mpesa_from_before = t.mpesa_state = 'ready',
             mpesa_duplicate = t.duplicate,
             batch_id = t.batch_id,
             state = CASE WHEN t.mpesa_state = 'ready' THEN 'issued'
@@ -197,15 +199,17 @@ def name_batches(env):
 
 def report(manager):
     """Say on the manager's chatter what was taken over, and what is to be looked into or corrected."""
+    repeated = duplicates(manager)
     parts = [
         paragraph("This payment manager was taken over from OpenG2P's own module."),
         payments_taken(manager),
         cents_lost(manager),
-        duplicates(manager),
+        numbers_changed(manager),
+        repeated,
         corrections(manager),
     ]
     # Without a duplicate there is no file.
-    attachment = duplicates_file(manager) if parts[3] else manager.env["ir.attachment"]
+    attachment = duplicates_file(manager) if repeated else manager.env["ir.attachment"]
     manager._message_log(body=Markup().join(parts), attachment_ids=attachment.ids)
 
 
@@ -222,8 +226,9 @@ def bullets(lines):
 def payments_taken(manager):
     sentences = {
         "paid": "Paid, as the earlier module recorded it: {0}, of {1} in all.",
-        "ready": "Ready to be sent: {0}, of {1} in all. When the earlier module was interrupted, it forgot"
-        " what it had sent: compare these with the gateway's statement before you send them.",
+        "ready": "Ready: {0}, of {1} in all. When the earlier module was interrupted, it forgot what it had"
+        " sent, so these may have been paid. They are not sent before somebody has compared them with the"
+        " gateway's statement, and confirms in the dialogue of Send that they were not.",
         "doubt": "In doubt: {0}, of {1} in all. Nobody knows whether they were paid. They have no reference,"
         " so the gateway cannot be asked. The finance group settles them with the gateway's statement at"
         " hand.",
@@ -257,6 +262,16 @@ def cents_lost(manager):
         return ""
     return paragraph(
         "Payments that were paid without their cents: {}. What was cut off: {:,.2f} in all.", count, amount
+    )
+
+
+def numbers_changed(manager):
+    """The earlier module sent a telephone number as it was written."""
+    if manager.payee_id_type != "phone":
+        return ""
+    return paragraph(
+        "Telephone numbers go out as digits with the country code from now on, e.g. 254712345678, whatever way"
+        " they are written in. The earlier module sent them as they were written."
     )
 
 
@@ -381,7 +396,12 @@ def corrected_customer_type(manager):
 
 
 def broken_rules(manager):
+    """The sentences of the rules; all addresses that are refused, and not the first alone."""
+    for sentence in manager._mpesa_url_problems():
+        yield f"{sentence} Nothing is sent or asked before this is corrected."
     for check in manager._constraint_methods:
+        if check.__name__ == "_check_urls":
+            continue
         try:
             check(manager)
         except ValidationError as error:
