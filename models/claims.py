@@ -10,8 +10,8 @@ import psycopg2
 from ..gateway import clock
 from ..gateway.simple import Order
 from . import const, statement_facts
-from .mpesa_payee import registry_text
 from .from_before import unconfirmed
+from .mpesa_payee import registry_text
 from .own_cursor import PASSING, OwnCursor
 from .payment import AS_IT_IS, ENTITLEMENT_STATE, NOW
 

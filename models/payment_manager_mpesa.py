@@ -362,8 +362,8 @@ class MpesaPaymentManager(models.Model):
     def _mpesa_url_problems(self, written_only=False):
         """A sentence for each address that is refused: what was written before there were rules, too.
 
-        :param bool written_only: only where the address itself is wrong; what it leads to is compared when the
-            connection is made.
+        :param bool written_only: only where the address itself is wrong; what it leads to is compared when
+            the connection is made.
         """
         self.ensure_one()
         names = self._fields

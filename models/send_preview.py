@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from . import const, statement_facts
-from .mpesa_payee import registry_text
 from .from_before import unconfirmed
+from .mpesa_payee import registry_text
 from .own_cursor import durably, own_transaction
 from .payment import ENTITLEMENT_STATE
 

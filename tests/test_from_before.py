@@ -102,7 +102,8 @@ class TestSetUp(EarlierPaymentsCase):
         self.env.flush_all()
         for name, url in urls.items():
             self.env.cr.execute(
-                f"UPDATE g2p_program_payment_manager_mpesa SET {name} = %s WHERE id = %s", [url, self.manager.id]
+                f"UPDATE g2p_program_payment_manager_mpesa SET {name} = %s WHERE id = %s",
+                [url, self.manager.id],
             )
         self.env.invalidate_all()
 

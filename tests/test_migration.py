@@ -580,7 +580,9 @@ class TestLostJobs(TracesCase):
         self.assertFalse(self.has_begun(self.old_payment(0, self.old_batch())))
 
     def test_another_program_is_left_alone(self):
-        self.env.cr.execute("UPDATE g2p_program_payment_manager SET manager_ref_id = 'g2p.program.payment.manager.default,1'")
+        self.env.cr.execute(
+            "UPDATE g2p_program_payment_manager SET manager_ref_id = 'g2p.program.payment.manager.default,1'"
+        )
         self.tell("started for 60 batches.")
         self.assertFalse(self.has_begun(self.old_payment(0, self.old_batch())))
 

@@ -15,7 +15,9 @@ class SendWizard(models.TransientModel):
 
     before_count = fields.Integer("From the Earlier Module", readonly=True)
     before_amount = fields.Monetary("Their Sum", readonly=True)
-    before_is_compared = fields.Boolean("I have compared them with the gateway's statement: they were not paid")
+    before_is_compared = fields.Boolean(
+        "I have compared them with the gateway's statement: they were not paid"
+    )
 
     @api.model
     def _counts(self, found):
@@ -35,7 +37,10 @@ class SendWizard(models.TransientModel):
         self.manager_id._require_sender(self.batch_ids)
         if not self.before_is_compared:
             raise UserError(
-                _("Compare these payments with the gateway's statement, and tick the box, if they were not paid.")
+                _(
+                    "Compare these payments with the gateway's statement, and tick the box, if they were not"
+                    " paid."
+                )
             )
         durably(self.env, self._confirm_before)
         found = preview(self.manager_id, self.batch_ids, self.payment_ids or None)

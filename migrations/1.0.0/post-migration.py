@@ -46,8 +46,8 @@ def migrate(cr, version):
     take_payments_over(cr)
     refresh_batches(env)
     name_batches(env)
-    # The earlier module knew no other mode, and sent one payment after the other: its server may lose track of
-    # balances otherwise.
+    # The earlier module knew no other mode, and sent one payment after the other: its server may lose track
+    # of balances otherwise.
     cr.execute("UPDATE g2p_program_payment_manager_mpesa SET mode = 'live', max_connections = 1")
     env.invalidate_all()
     for manager in env[MANAGER].search([]):
@@ -270,8 +270,8 @@ def numbers_changed(manager):
     if manager.payee_id_type != "phone":
         return ""
     return paragraph(
-        "Telephone numbers go out as digits with the country code from now on, e.g. 254712345678, whatever way"
-        " they are written in. The earlier module sent them as they were written."
+        "Telephone numbers go out as digits with the country code from now on, e.g. 254712345678, whatever"
+        " way they are written in. The earlier module sent them as they were written."
     )
 
 

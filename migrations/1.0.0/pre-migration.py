@@ -20,8 +20,8 @@ OLD_TAGS, NEW_TAGS = "g2p_pay_batch_tag_pay_manager_simple_mpesa", "g2p_pay_batc
 # Columns in which a model is written by its name, in whatever table.
 MODEL_COLUMNS = ("model", "res_model", "model_name", "res_model_name", "model_id", "relation", "resource")
 
-# Of a job j: what it has only once it has begun, by the column. Requeuing takes some of it away and leaves the
-# rest; which columns there are depends on the version of queue_job.
+# Of a job j: what it has only once it has begun, by the column. Requeuing takes some of it away and leaves
+# the rest; which columns there are depends on the version of queue_job.
 BEGAN = {
     "state": "j.state IN ('started', 'failed', 'done')",
     "retry": "j.retry > 0",
