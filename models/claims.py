@@ -184,17 +184,38 @@ class Claims:
             self._known_place = own
 
     def _claim_doubt_in(self, own, token, payment_id):
+        manager = self.manager.with_env(own)
         own.cr.execute(
-            "SELECT id, batch_id, amount_issued, mpesa_reference, account_number FROM g2p_payment"
-            " WHERE id = %s AND mpesa_state = 'doubt' AND mpesa_reference IS NOT NULL AND mpesa_gateway = %s"
-            f" AND mpesa_sent_at < {NOW} - %s * interval '1 minute' FOR NO KEY UPDATE SKIP LOCKED",
-            [payment_id, self.gateway, const.GRACE],
+            f"""
+            SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.account_number, e.partner_id,
+                   {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
+                   {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
+              FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
+             WHERE p.id = %s AND p.mpesa_state = 'doubt' AND p.mpesa_reference IS NOT NULL
+               AND p.mpesa_gateway = %s AND p.mpesa_sent_at < {NOW} - %s * interval '1 minute'
+               AND p.mpesa_first_sent_at > {NOW} - %s * interval '1 hour'
+               FOR NO KEY UPDATE OF p SKIP LOCKED
+            """,
+            [payment_id, self.gateway, const.GRACE, manager.key_hours],
         )
         row = own.cr.dictfetchone()
-        if not row:
+        if not row or not self._may_go_again(manager, row):
             return None
         item = self._claimed(token, row, row["account_number"], again=True)
         return item if self._mark_sending(own, token, [item], const.DOUBT) else None
+
+    def _may_go_again(self, manager, row):
+        """What is looked at before a first sending is looked at again; and the payee is the same still."""
+        partner = manager.env["res.partner"].browse(row["partner_id"])
+        payee = manager._mpesa_payees_or_why(partner).get(partner.id)
+        problem = manager._mpesa_problem(
+            row["amount_issued"],
+            payee,
+            row["entitlement_state"],
+            row["initial_amount"],
+            row["shown_as_paid"],
+        )
+        return not problem and payee == row["account_number"]
 
     # What comes next
 

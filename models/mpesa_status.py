@@ -248,13 +248,18 @@ class StatusQuery:
                 p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
                     AND p.mpesa_first_sent_at > clock_timestamp() AT TIME ZONE 'UTC'
-                        - %(last_day)s * interval '1 day' AS may_go_again,
+                        - %(key_hours)s * interval '1 hour' AS may_go_again,
                 p.mpesa_sent_at < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
                     OR (SELECT count(*) FROM g2p_payment_mpesa_attempt a
                          WHERE a.payment_id = p.id AND a.kind IN ('payment', 'lease')) < 2 AS is_of_this
             """,
             self._parameters()
-            | {"number": number, "gateway": self._gateway, "grace": const.GRACE, "last_day": LAST_DAY},
+            | {
+                "number": number,
+                "gateway": self._gateway,
+                "grace": const.GRACE,
+                "key_hours": self.manager.key_hours,
+            },
         )
         due = own.cr.dictfetchall()
         self._by_reference = {row["mpesa_reference"]: row for row in due}

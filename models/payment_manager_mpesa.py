@@ -137,6 +137,13 @@ class MpesaPaymentManager(models.Model):
         "reference moves no money. Then a payment in doubt that the gateway has never seen is sent again, "
         "e.g. one whose connection broke.",
     )
+    key_hours = fields.Integer(
+        "Hours the Keys Are Kept",
+        default=24,
+        tracking=True,
+        help="For how many hours the gateway remembers the key of a payment, by its operator's word, e.g. 24."
+        " After that a payment in doubt is not sent again; 0: never.",
+    )
     min_amount = fields.Integer(
         "Smallest Amount", default=10, help="The smallest amount of one payment, in shillings, e.g. 10."
     )

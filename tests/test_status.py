@@ -143,6 +143,52 @@ class TestStatus(FullProfileCase):
         self.assertEqual(self.payments()[1].mpesa_mode, "test")
         self.assert_agrees()
 
+    def lost(self):
+        """A payment of which the order was lost on its way."""
+        self.prepare()
+        self.fault(1, "drop-not-taken", count=1)
+        self.send()
+        self.age("mpesa_sent_at")
+        return self.payments()[1]
+
+    def assert_it_stays_a_doubt(self):
+        self.env.flush_all()
+        self.ask()
+        self.assert_states(paid=3, doubt=1)
+        self.assertEqual(self.gateway.ledger()["count"], 3)
+
+    def test_never_seen_is_not_sent_again_once_the_gateway_may_have_forgotten_the_key(self):
+        lost = self.lost()
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_first_sent_at = mpesa_first_sent_at - interval '25 hours'"
+            " WHERE id = %s",
+            [lost.id],
+        )
+        self.assert_it_stays_a_doubt()
+
+    def test_never_seen_is_not_sent_again_where_no_key_is_kept(self):
+        self.lost()
+        self.manager.key_hours = 0
+        self.assert_it_stays_a_doubt()
+
+    def test_never_seen_is_not_sent_again_once_the_entitlement_is_cancelled(self):
+        self.lost().entitlement_id.state = "cancelled"
+        self.assert_it_stays_a_doubt()
+
+    def test_never_seen_is_not_sent_again_once_the_cycle_is_cancelled(self):
+        self.lost()
+        self.cycle.state = "cancelled"
+        self.assert_it_stays_a_doubt()
+
+    def test_never_seen_is_not_sent_again_once_the_person_has_another_number(self):
+        self.lost().partner_id.phone = "+254711111111"
+        self.assert_it_stays_a_doubt()
+
+    def test_never_seen_is_not_sent_again_above_the_limit_of_now(self):
+        self.lost()
+        self.manager.max_amount = 50
+        self.assert_it_stays_a_doubt()
+
     def test_never_seen_stays_a_doubt_where_the_key_is_not_honoured(self):
         self.manager.honours_idempotency_key = False
         self.prepare()
