@@ -70,15 +70,17 @@ class Claims:
     payment_ids: list | None
     lease_seconds: float
     gateway: str = field(init=False)
+    account: str = field(init=False)
     mode: str = field(init=False)
 
     def __post_init__(self):
         self.env = self.manager.env
         # Read now: the caller's cursor may be lost while money is on its way.
         self.gateway = self.manager._mpesa_gateway()
+        self.account = self.manager._mpesa_account()
         self.mode = self.manager.mode
         self._manager_id = self.manager.id
-        self._own = OwnCursor(self.env)
+        self._own = self.own_cursor = OwnCursor(self.env)
         self._planned = deque()
         self._plan_ends = 0
         self._last_id = 0
@@ -319,6 +321,7 @@ class Claims:
                     "looked_up": item.looked_up,
                     "mpesa_reference": item.order.reference,
                     "account_number": item.order.payee,
+                    "mpesa_account": self.account,
                     "mpesa_reason": None,
                     "mpesa_words": None,
                     "mpesa_payee_text": None,
@@ -347,7 +350,7 @@ class Claims:
             return [0] * number
 
     def put_off(self, pace, seconds):
-        """Have all senders of this manager leave the gateway alone for so long."""
+        """Have all who send from this account leave the gateway alone for so long."""
         with suppress(*PASSING), self._own.transaction() as own:
             pace.put_off(own, seconds)
 

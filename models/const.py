@@ -30,6 +30,9 @@ CYCLE_CLOSED = "cycle_closed"
 # Why a payment is held back that was ready when it was taken over from the earlier module.
 FROM_BEFORE = "from_before"
 
+# Why nothing was asked: others who pay from the same account have all of its connections.
+BUSY = "connections_busy"
+
 # Where a payment may come from, for each state that it may go to.
 SOURCES = {
     READY: {SENDING},
@@ -90,6 +93,7 @@ REASONS = [
     ("unreachable", "The gateway cannot be reached"),
     ("circuit", "The gateway gave no clear answer several times in a row"),
     (MODE_CHANGED, "The gateway's mode was changed after Send was clicked"),
+    (BUSY, "All connections of this account at the gateway are taken at the moment"),
     (MOVED, "This is not the database that sent until now, and no administrator has confirmed it"),
     # Not known.
     ("no_answer", "The request went out, and no whole answer came back"),

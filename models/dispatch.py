@@ -13,8 +13,8 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,6 +27,7 @@ from .claims import Claims, Outcome
 from .lease import Lease, lease_seconds
 from .own_cursor import durably
 from .pace import Pace
+from .share import LOOK_EVERY, Share
 
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
@@ -57,6 +58,7 @@ class Result:
     :param str words: the gateway's own words for it.
     :param bool unfinished: the time was over before the payments were.
     :param float hold_seconds: for how long the gateway asks to be left alone.
+    :param bool busy: others have all connections of the account, so nothing was tried.
     """
 
     counts: Counter = field(default_factory=Counter)
@@ -64,10 +66,13 @@ class Result:
     words: str = ""
     unfinished: bool = False
     hold_seconds: float = 0
+    busy: bool = False
 
 
 class Dispatch:
     """Sends the ready payments of batches, several at a time, never two to the same payee.
+
+    It has its share of the account's connections: others who send from it have theirs.
 
     :param manager: the M-Pesa payment manager, with the caller's environment.
     :param batches: whose payments; other managers' payments in them are left alone.
@@ -75,19 +80,23 @@ class Dispatch:
     :param int most: begin no more payments than this; None for no limit.
     :param payments: only these of them; None for all.
     :param bool by_job: nobody waits, so it waits itself while the gateway is left in peace.
+    :param share: the :class:`~.share.Share` that the caller has got; None to get one.
     """
 
-    def __init__(self, manager, batches, seconds=None, most=None, by_job=False, payments=None):
+    def __init__(self, manager, batches, seconds=None, most=None, by_job=False, payments=None, share=None):
         self.env = manager.env
         self.manager = manager
         self.batch_ids = batches.ids
         self.result = Result()
         # Read now: the caller's cursor may be lost while money is on its way.
         self._manager_id = manager.id
-        self._connections = manager.max_connections
         self._confirms_later = bool(manager.status_endpoint_url)
         self._lease = Lease(manager.env, lease_seconds(manager.env))
         self._claims = Claims(manager, batches.ids, payments and payments.ids, self._lease.seconds)
+        self._has_share = share is not None
+        self._share = share or Share(manager, self._claims.own_cursor, self._lease.seconds)
+        # Whether this round is over, so that nothing is begun any more.
+        self._round_is_over = False
         self._by_job = by_job
         self._ends = clock.now() + seconds if seconds else float("inf")
         self._left = float("inf") if most is None else most
@@ -121,9 +130,11 @@ class Dispatch:
         """
         if self._by_job and self._is_left_in_peace():
             return self.result
-        with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
-            if self._claims.anything_ready() and self._log_in(client):
+        with self._at_work() as client:
+            if self._claims.anything_ready() and self._gets_share() and self._log_in(client):
                 self._send_rounds(client)
+        if self.result.busy:
+            return self.result
         try:
             durably(self.env, self._finish)
         except psycopg2.Error:
@@ -139,9 +150,10 @@ class Dispatch:
         :param float ends: the moment of the clock after which nothing more is sent.
         """
         self._ends = ends
-        with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
+        with self._at_work() as client:
             for payment_id in payment_ids:
-                if not self._may_go_on():
+                self._share.look()
+                if not self._gets_share() or not self._may_go_on():
                     break
                 self._send_one_again(client, payment_id)
                 self._lease.keep(())
@@ -159,7 +171,29 @@ class Dispatch:
             self._stop(const.MOVED, "")
         if item:
             self._by_reference[item.order.reference] = item
-            self._write([self._again(self._order(client, item))])
+            self._write([self._again(self._order_alone(client, item))])
+
+    def _order_alone(self, client, item):
+        """Order one payment, and look after the share meanwhile."""
+        with ThreadPoolExecutor(1, "mpesa-send-again") as pool:
+            ordering = pool.submit(self._order, client, item)
+            while wait([ordering], LOOK_EVERY).not_done:
+                self._share.look()
+            return ordering.result()
+
+    @contextmanager
+    def _at_work(self):
+        """A client for the gateway, and all that is given back at the end."""
+        with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
+            # Not what is the caller's.
+            with nullcontext() if self._has_share else closing(self._share):
+                yield client
+
+    def _gets_share(self):
+        """Whether there is a connection for us; the rest comes later otherwise."""
+        self.result.busy = not self._share.acquire(in_line=not self._by_job)
+        self.result.unfinished = self.result.busy
+        return not self.result.busy
 
     def _is_left_in_peace(self):
         """After several failures in a row nobody asks the gateway for a while, but a person who clicks."""
@@ -195,10 +229,12 @@ class Dispatch:
             time.sleep(PAUSE)
 
     def _send_round(self, client):
-        pool = ThreadPoolExecutor(self._connections, "mpesa-send")
+        pool = ThreadPoolExecutor(self._share.most, "mpesa-send")
+        self._round_is_over = False
         try:
             self._pass_over(pool, client)
         finally:
+            self._round_is_over = True
             # Whatever happened: what waits for a thread does not go out any more, and is given back.
             waiting = [item for future, item in self._in_hand.items() if future.cancel()]
             pool.shutdown()
@@ -211,13 +247,18 @@ class Dispatch:
         """Claim and send; the next are claimed while the last are on their way."""
         self._claims.rewind()
         while self._may_begin() and (self._may_claim() or self._in_hand):
+            self._share.look()
+            if not self._share.size and not self._in_hand:
+                # It is the turn of others.
+                time.sleep(LOOK_UP)
+                continue
             each = self._claim_per_connection()
-            few = self._connections * max(1, each // 2) if self._may_claim() else 0
+            few = self._share.size * max(1, each // 2) if self._may_claim() else 0
             if not self._may_claim() or len(self._in_hand) > few:
                 self._await_answers(few)
             most = 0
             if self._may_begin() and len(self._in_hand) - len(self._done) <= few:
-                most = min(each * self._connections, self._left, self._pace.most_at_once)
+                most = min(each * self._share.size, self._left, self._pace.most_at_once)
             self._collect(int(most), partial(self._begin, pool, client))
 
     def _begin(self, pool, client, claimed):
@@ -248,9 +289,14 @@ class Dispatch:
         ends = None
         while len(self._in_hand) - len(self._done) > few or not self._done:
             try:
-                self._done.append(self._answered.get(timeout=ends and max(0, ends - clock.now())))
+                self._done.append(
+                    self._answered.get(timeout=max(0, ends - clock.now()) if ends else LOOK_EVERY)
+                )
             except queue.Empty:
-                return
+                if ends:
+                    return
+                self._share.look()
+                continue
             ends = ends or clock.now() + RECORD_SECONDS
 
     def _collect(self, most=0, begin=None):
@@ -305,13 +351,20 @@ class Dispatch:
     def _order(self, client, item):
         """Order one payment. Gives its outcome, without a state if it was not begun."""
         self._wait_for_turn(item)
-        if self.result.stopped or clock.now() >= self._ends or not self._lease.is_safe(item.token):
-            return Outcome(item, "")
-        return self._ask(client, item)
+        with self._share.connection(partial(self._is_too_late, item)) as is_there:
+            return self._ask(client, item) if is_there else Outcome(item, "")
+
+    def _is_too_late(self, item):
+        return (
+            self.result.stopped
+            or self._round_is_over
+            or clock.now() >= self._ends
+            or not self._lease.is_safe(item.token)
+        )
 
     def _wait_for_turn(self, item):
         turn = self._turns.pop(item.payment_id, 0)
-        while not self.result.stopped:
+        while not self.result.stopped and not self._round_is_over:
             left = min(max(turn, self._not_before), self._ends) - clock.now()
             if left <= 0:
                 return

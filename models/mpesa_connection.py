@@ -13,6 +13,10 @@ from .payment import check_access
 from .server_config import allows_private_addresses
 
 
+# Seconds that a test waits for one of the account's connections.
+SECONDS_FOR_TEST = 5
+
+
 class MpesaConnection(models.AbstractModel):
     _name = "g2p.mpesa.connection.mixin"
     _description = "M-Pesa Payment Manager: Connection"
@@ -70,7 +74,12 @@ class MpesaConnection(models.AbstractModel):
         balance = None
         name = "auth_endpoint_url"
         try:
-            with self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client:
+            with (
+                self._mpesa_connection_of_account(SECONDS_FOR_TEST) as is_there,
+                self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client,
+            ):
+                if not is_there:
+                    return False, self._connection_busy()
                 client.log_in()
                 if self.balance_endpoint_url:
                     name = "balance_endpoint_url"
@@ -87,6 +96,12 @@ class MpesaConnection(models.AbstractModel):
         if self.mpesa_no_country:
             return False, self._connection_works(balance) + " " + self._mpesa_no_country_sentence()
         return True, self._connection_works(balance)
+
+    def _connection_busy(self):
+        return _(
+            "Nothing was asked: all connections of this account at the gateway are taken at the moment. Try"
+            " again in a minute."
+        )
 
     def _connection_works(self, balance):
         if balance is None:

@@ -4,6 +4,8 @@ from odoo import SUPERUSER_ID, _, fields, models
 from odoo.exceptions import AccessError
 from odoo.tools import config
 
+from odoo.addons.queue_job.exception import RetryableJobError
+
 from ..gateway.errors import GatewayError
 from . import const, timeline
 from .dispatch import PASSES, Dispatch
@@ -15,6 +17,8 @@ from .payment import NOW, check_access
 # A web request sends at most so many payments, and begins none after so many seconds.
 MOST_IN_REQUEST = 25
 SECONDS_IN_REQUEST = 20
+# Seconds that a dialogue waits for a connection, to show the float.
+SECONDS_FOR_FLOAT = 2
 # Payments for one queue job.
 CHUNK = 500
 # States of a job that is to run, or runs.
@@ -25,6 +29,8 @@ MOST_QUEUED = 200
 JOB_MARGIN = 60
 # Minutes that jobs leave a gateway in peace for: what passes by itself, and what somebody has to mend.
 HOLD_MINUTES = 5
+# Seconds after which a job comes again for which there was no connection.
+BUSY_SECONDS = 5
 HOLD_MINUTES_FOR_US = 60
 
 
@@ -71,7 +77,7 @@ class MpesaSend(models.AbstractModel):
             # The jobs would leave the gateway in peace still, whatever this person is told.
             durably(self.env, lambda own: self.with_env(own)._mpesa_lift_hold())
             return self._send_by_jobs(batches, ready, clicked=True)
-        # Beside a job there would be twice as many connections as the gateway bears.
+        # Its job sends them.
         batches = batches.filtered(lambda batch: batch.id not in on_their_way)
         self._note_sent(batches.browse(ready) & batches)
         result = Dispatch(self, batches, seconds=SECONDS_IN_REQUEST).run()
@@ -139,6 +145,12 @@ class MpesaSend(models.AbstractModel):
         left = 0
         try:
             result = Dispatch(self, batch, seconds, most, by_job=True).run()
+            if result.busy:
+                # It still locks the cycle.
+                left = most
+                raise RetryableJobError(
+                    "All connections of this account are taken", seconds=BUSY_SECONDS, ignore_retry=True
+                )
             left = most - result.counts.total() if result.unfinished else 0
         finally:
             # The rest's job is not to be seen yet.
@@ -162,8 +174,11 @@ class MpesaSend(models.AbstractModel):
         journal = self.env["g2p.payment.mpesa.attempt"]
         rows = []
         try:
-            with self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client:
-                return client.balance(), ""
+            with (
+                self._mpesa_connection_of_account(SECONDS_FOR_FLOAT) as is_there,
+                self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client,
+            ):
+                return (client.balance(), "") if is_there else (None, const.BUSY)
         except GatewayError as error:
             return None, error.reason
         finally:
@@ -393,6 +408,8 @@ class MpesaSend(models.AbstractModel):
         return dict(groups)
 
     def _why_not_sent(self, batches, result):
+        if result.busy:
+            return f" ({batches._mpesa_sentence(const.BUSY)})"
         if result.stopped:
             reason = batches._mpesa_sentence(result.stopped)
             return f" ({reason}: {result.words})" if result.words else f" ({reason})"

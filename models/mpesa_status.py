@@ -4,7 +4,8 @@ import logging
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from uuid import uuid4
 
 from odoo import _, api, models
@@ -14,8 +15,10 @@ from ..gateway.masking import RedactingFilter, mask_payee
 from . import const
 from .dispatch import LONGEST_PAUSE, LOOK_UP, Dispatch
 from .inside import delayed, in_job, job_uuid
-from .own_cursor import durably
+from .lease import lease_seconds
+from .own_cursor import OwnCursor, durably
 from .pace import Pace
+from .share import LOOK_EVERY, Share
 
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
@@ -156,7 +159,8 @@ class StatusQuery:
         self._gateway = manager._mpesa_gateway()
         # Of what was sent elsewhere, this gateway would say that it has failed, or was never seen.
         self._gateways = manager._mpesa_asks_for()
-        self._connections = manager.max_connections
+        self._own = OwnCursor(manager.env)
+        self._share = Share(manager, self._own, lease_seconds(manager.env))
         self._by_reference = {}
         self._rows = []
         self._asked = []
@@ -177,19 +181,28 @@ class StatusQuery:
         :return: how many were asked for.
         :raise GatewayError: the gateway is in no state to be asked.
         """
+        if not self.anything_due():
+            return 0
         with (
             self.manager._mpesa_client(self._note) as client,
-            ThreadPoolExecutor(self._connections, "mpesa-status") as pool,
+            closing(self._own),
+            closing(self._share),
+            ThreadPoolExecutor(self._share.most, "mpesa-status") as pool,
         ):
+            self._require_share()
             while len(self._asked) < most and clock.now() < ends:
-                at_once = min(CLAIM_PER_CONNECTION * self._connections, self._pace.most_at_once)
+                self._share.look()
+                at_once = min(CLAIM_PER_CONNECTION * max(1, self._share.size), self._pace.most_at_once)
                 number = min(at_once, most - len(self._asked))
                 due, turns = durably(self.env, lambda own, number=number: self._claim_turns(own, number))
                 if not due:
                     break
                 until = min(ends, clock.now() + SECONDS_IN_CLAIM)
                 orders = [(payment, turn, until) for payment, turn in zip(due, turns, strict=True)]
-                answers = list(pool.map(lambda order, client=client: self._ask(client, *order), orders))
+                asking = [pool.submit(self._ask, client, *order) for order in orders]
+                while wait(asking, LOOK_EVERY).not_done:
+                    self._share.look()
+                answers = [future.result() for future in asking]
                 self._record(due, answers)
                 self._send_again(ends)
         return len(self._asked)
@@ -199,8 +212,20 @@ class StatusQuery:
         if not self._never_seen:
             return
         ends = max(ends, clock.now() + SECONDS_TO_SEND_AGAIN)
-        Dispatch(self.manager, self.env["g2p.payment.batch"]).send_again(self._never_seen, ends)
+        batches = self.env["g2p.payment.batch"]
+        Dispatch(self.manager, batches, share=self._share).send_again(self._never_seen, ends)
         self._never_seen = []
+
+    def _require_share(self):
+        """Wait for a connection for us.
+
+        :raise GatewayError: others have them all.
+        """
+        if not self._share.acquire():
+            raise errors.Unreachable(
+                errors.UNREACHABLE,
+                _("All connections of this account at the gateway are taken at the moment."),
+            )
 
     def anything_due(self):
         """Whether there is something left to ask for."""
@@ -271,8 +296,10 @@ class StatusQuery:
         """The gateway's answer, or None where there is none; ``NOT_ASKED`` where it is too late to ask."""
         while not self._error and (left := min(turn, until) - clock.now()) > 0:
             time.sleep(min(left, LOOK_UP))
-        if self._error or clock.now() >= until:
-            return NOT_ASKED
+        with self._share.connection(lambda: self._error or clock.now() >= until) as is_there:
+            return self._status(client, payment) if is_there else NOT_ASKED
+
+    def _status(self, client, payment):
         try:
             status = client.status(payment["mpesa_reference"])
         except errors.GatewayError as error:

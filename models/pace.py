@@ -1,4 +1,4 @@
-"""How fast requests go to a gateway, over all senders of a manager on all machines: in the database."""
+"""How fast requests go to a gateway, over all who send from an account, on all machines: in the database."""
 
 from odoo import fields, models
 
@@ -10,25 +10,28 @@ ASK_EVERY = 1
 
 
 class MpesaPace(models.Model):
-    """The moment before which no further request is made; a row for each manager.
+    """The moment before which no further request is made; a row for each account at a gateway.
 
-    In a table of its own: the manager's row is held by whoever prepares.
+    In a table of its own: a manager's row is held by whoever prepares.
     """
 
     _name = "g2p.payment.mpesa.pace"
     _description = "M-Pesa Pace"
     _log_access = False
-    _rec_name = "manager_id"
+    _rec_name = "account"
 
-    manager_id = fields.Many2one(
-        "g2p.program.payment.manager.mpesa", required=True, readonly=True, ondelete="cascade"
-    )
+    account = fields.Char(readonly=True)
     next_at = fields.Datetime("Next Request", readonly=True)
 
     def init(self):
+        # Before, there was a row for each manager.
         self.env.cr.execute(
-            "CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_pace_manager_uniq"
-            " ON g2p_payment_mpesa_pace (manager_id)"
+            """
+            ALTER TABLE g2p_payment_mpesa_pace DROP COLUMN IF EXISTS manager_id;
+            DELETE FROM g2p_payment_mpesa_pace WHERE account IS NULL;
+            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_pace_account_uniq
+                ON g2p_payment_mpesa_pace (account);
+            """
         )
 
 
@@ -42,8 +45,10 @@ class Pace:
     """
 
     def __init__(self, manager):
-        self._manager_id = manager.id
-        self._rate = manager.max_requests_per_second
+        self._account = manager._mpesa_account()
+        # The slowest that is set on a manager of the account; nought is no limit.
+        rates = manager._mpesa_account_managers().mapped("max_requests_per_second")
+        self._rate = min((rate for rate in rates if rate > 0), default=0)
         self._ask_at = 0.0
 
     @property
@@ -58,8 +63,8 @@ class Pace:
     def seconds_ahead(self, own):
         """How long the next moment is away; below nought where it may be taken at once."""
         own.cr.execute(
-            f"SELECT extract(epoch FROM next_at - {NOW}) FROM g2p_payment_mpesa_pace WHERE manager_id = %s",
-            [self._manager_id],
+            f"SELECT extract(epoch FROM next_at - {NOW}) FROM g2p_payment_mpesa_pace WHERE account = %s",
+            [self._account],
         )
         row = own.cr.fetchone()
         return float(row[0]) if row else 0
@@ -78,23 +83,23 @@ class Pace:
         return [begin + place * step for place in range(number)]
 
     def put_off(self, own, seconds):
-        """Let no sender of this manager make a request for so long."""
+        """Let nobody who sends from this account make a request for so long."""
         own.cr.execute(
-            f"INSERT INTO g2p_payment_mpesa_pace AS pace (manager_id, next_at)"
-            f" VALUES (%s, {NOW} + %s * interval '1 second') ON CONFLICT (manager_id)"
+            f"INSERT INTO g2p_payment_mpesa_pace AS pace (account, next_at)"
+            f" VALUES (%s, {NOW} + %s * interval '1 second') ON CONFLICT (account)"
             " DO UPDATE SET next_at = greatest(pace.next_at, excluded.next_at)",
-            [self._manager_id, seconds],
+            [self._account, seconds],
         )
 
     def _take(self, own, number):
         own.cr.execute(
             f"""
-            INSERT INTO g2p_payment_mpesa_pace AS pace (manager_id, next_at)
-                VALUES (%(manager)s, {NOW} + %(length)s * interval '1 second')
-            ON CONFLICT (manager_id) DO UPDATE
+            INSERT INTO g2p_payment_mpesa_pace AS pace (account, next_at)
+                VALUES (%(account)s, {NOW} + %(length)s * interval '1 second')
+            ON CONFLICT (account) DO UPDATE
                 SET next_at = greatest(pace.next_at, {NOW}) + %(length)s * interval '1 second'
             RETURNING extract(epoch FROM next_at - {NOW}) - %(length)s
             """,
-            {"manager": self._manager_id, "length": number / self._rate},
+            {"account": self._account, "length": number / self._rate},
         )
         return float(own.cr.fetchone()[0])

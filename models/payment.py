@@ -8,6 +8,7 @@ from ..gateway import clock
 from ..gateway.errors import SECRET, GatewayError
 from ..gateway.masking import mask_payee
 from . import const, figures
+from .account import account_of
 from .inside import preparing
 from .live_pages import tell_after_commit
 from .mpesa_payee import exceeds, registry_text
@@ -23,6 +24,7 @@ MOVE_COLUMNS = {
     "mpesa_receipt": "varchar",
     "mpesa_reference": "varchar",
     "account_number": "varchar",
+    "mpesa_account": "varchar",
     "mpesa_payee_text": "varchar",
 }
 # The state of the entitlement e of a payment p, or that its cycle or program is over.
@@ -43,7 +45,7 @@ MOVE_GUARDS = {
     "looked_up": f"""(v.looked_up IS NULL OR v.looked_up = (
             SELECT {AS_IT_IS} FROM g2p_entitlement e WHERE e.id = p.entitlement_id))
         AND NOT EXISTS (SELECT 1 FROM g2p_payment busy WHERE busy.mpesa_state = 'sending'
-            AND busy.mpesa_manager_id = p.mpesa_manager_id AND busy.account_number = v.account_number
+            AND busy.mpesa_account = v.mpesa_account AND busy.account_number = v.account_number
             OFFSET 0)""",
 }
 # Payments that block another one for the same entitlement.
@@ -139,6 +141,13 @@ class Payment(models.Model):
         groups="base.group_no_one",
         help="Where it was sent, as a digest.",
     )
+    mpesa_account = fields.Char(
+        "Account at the Gateway",
+        readonly=True,
+        copy=False,
+        groups="base.group_no_one",
+        help="From which account it was sent, as a digest.",
+    )
     mpesa_mode = fields.Selection(
         const.MODES, "Mode", readonly=True, copy=False, help="The gateway's mode when it was first sent."
     )
@@ -185,6 +194,7 @@ class Payment(models.Model):
 
     def init(self):
         self._mpesa_refuse_unknown_version()
+        self._mpesa_fill_accounts()
         # Partial where a plain one would make the claim a key update, which waits for foreign keys.
         self.env.cr.execute(
             """
@@ -193,8 +203,10 @@ class Payment(models.Model):
             CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_open_uniq
                 ON g2p_payment (entitlement_id)
                 WHERE mpesa_state <> 'refused' AND mpesa_duplicate IS NOT true;
-            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_in_flight_uniq
-                ON g2p_payment (mpesa_manager_id, account_number) WHERE mpesa_state = 'sending';
+            CREATE UNIQUE INDEX IF NOT EXISTS g2p_payment_mpesa_one_to_payee_uniq
+                ON g2p_payment (mpesa_account, account_number) WHERE mpesa_state = 'sending';
+            -- That of before was of one manager alone.
+            DROP INDEX IF EXISTS g2p_payment_mpesa_one_in_flight_uniq;
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_batch_idx
                 ON g2p_payment (batch_id, mpesa_state, id);
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_manager_due_idx
@@ -241,6 +253,30 @@ class Payment(models.Model):
                     " ir_module_module, set latest_version of g2p_payment_simple_mpesa to 17.0.0.0.0, and"
                     " update again. Nothing has been changed."
                 )
+            )
+
+    def _mpesa_fill_accounts(self):
+        """What was on its way when the database was updated is so from its manager's account.
+
+        One of several to the same payee: the others have none, as long as they are on their way.
+        """
+        self.env.cr.execute("SELECT to_regclass('g2p_program_payment_manager_mpesa')")
+        if not self.env.cr.fetchone()[0]:
+            return
+        self.env.cr.execute(
+            "SELECT m.id, m.payment_endpoint_url, m.username FROM g2p_program_payment_manager_mpesa m"
+            " WHERE EXISTS (SELECT FROM g2p_payment p WHERE p.mpesa_manager_id = m.id"
+            "     AND p.mpesa_state = 'sending' AND p.mpesa_account IS NULL)"
+        )
+        for manager_id, url, username in self.env.cr.fetchall():
+            self.env.cr.execute(
+                "UPDATE g2p_payment SET mpesa_account = %(account)s WHERE id IN ("
+                " SELECT min(p.id) FROM g2p_payment p WHERE p.mpesa_manager_id = %(manager)s"
+                "    AND p.mpesa_state = 'sending' AND p.mpesa_account IS NULL AND NOT EXISTS ("
+                "        SELECT FROM g2p_payment o WHERE o.mpesa_state = 'sending'"
+                "           AND o.mpesa_account = %(account)s AND o.account_number = p.account_number)"
+                "  GROUP BY p.account_number)",
+                {"account": account_of(url, username), "manager": manager_id},
             )
 
     # The one place where a payment changes its state

@@ -27,6 +27,7 @@ class MpesaPaymentManager(models.Model):
 
     _name = "g2p.program.payment.manager.mpesa"
     _inherit = [
+        "g2p.mpesa.account.mixin",
         "g2p.mpesa.connection.mixin",
         "g2p.mpesa.digest.mixin",
         "g2p.mpesa.payee.mixin",
@@ -155,10 +156,10 @@ class MpesaPaymentManager(models.Model):
     max_connections = fields.Integer(
         "Connections",
         default=4,
-        help="How many payments of one job are on their way at once, each over a connection of its own, "
-        "e.g. 4. "
-        "1 for the reference server, which loses track of balances otherwise; see to it that only one job "
-        "runs at a time there, too.",
+        help="How many requests are on their way at once to the account at the gateway (Payment URL and"
+        " user name), each over a connection of its own, over all jobs, clicks, servers and programs"
+        " together, e.g. 4. 1 for the reference server, which loses track of balances otherwise. Where"
+        " several payment managers use the same account, the smallest number counts for all.",
     )
     confirm_above = fields.Monetary(
         "Type the Amount Above",
@@ -172,7 +173,8 @@ class MpesaPaymentManager(models.Model):
         default=0,
         digits=(8, 2),
         help="How many requests for payments and their status go to the gateway in a second, over all jobs"
-        " and servers together, e.g. 20; 0 for no limit.",
+        " and servers together, e.g. 20; 0 for no limit. Where several payment managers use the same account"
+        " at the gateway, the smallest limit counts for all.",
     )
     create_batch = fields.Boolean(
         default=True,

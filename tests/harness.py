@@ -391,6 +391,11 @@ class Lab:
             "UPDATE g2p_payment SET mpesa_lease_until = mpesa_lease_until - interval '1 day'"
             " WHERE mpesa_state = 'sending'"
         )
+        self.let_shares_run_out()
+
+    def let_shares_run_out(self):
+        """The connections that senders had are free. For dead senders."""
+        self.execute("UPDATE g2p_payment_mpesa_sender SET lease_until = lease_until - interval '1 day'")
 
     def let_hours_pass(self):
         """Status queries are due, what was sent was sent long ago, and gateways were left in peace enough."""

@@ -152,6 +152,7 @@ METHODS = {
     },
     "g2p.payment.mpesa.attempt": {"init": row()},
     "g2p.payment.mpesa.pace": {"init": row()},
+    "g2p.payment.mpesa.sender": {"init": row()},
     "g2p.payment.mpesa.report": {"action_open_payment": row()},
     "g2p.payment.mpesa.statement": {
         "action_compare": row(),

@@ -60,6 +60,9 @@ class Sender:
         self.dispatch = Dispatch(manager, batches)
         self.claims, self.lease = self.dispatch._claims, self.dispatch._lease
         self.manager = manager
+        # Nobody looks after it while the sender is held still.
+        self.share = self.dispatch._share
+        self.share.acquire()
         self.waiting = []
         self.answered = []
         # What it has nothing more to do with: recorded, or given back.
@@ -74,6 +77,7 @@ class Sender:
 
     def order(self, item):
         self.waiting.remove(item)
+        self.share.look()
         with self.manager._mpesa_client(self.dispatch._note) as client:
             self.answered.append(self.dispatch._order(client, item))
 

@@ -96,6 +96,7 @@ class ProcessCase(BaseCase):
         with contextlib.suppress(self.rpc_error, *GONE):
             click(self.cycle)
         self.server.wait_dead()
+        self.lab.let_shares_run_out()
         if not self.server.running:
             self.server.restart()
 
@@ -478,6 +479,7 @@ class TestJobs(ProcessCase):
             arrive()
             self.server.kill()
         claimed = self.states().get("sending", 0)
+        self.lab.let_shares_run_out()
         self.server.restart()
         self.lab.wait_for_jobs()
         # Without a click.
