@@ -313,7 +313,9 @@ class Bench:
 
     def _send_once(self, latency, connections, workers, number):
         self.gateway.settings(latency_ms=latency)
-        self.worker("write", model=OURS, ids=[self.ids["manager"]], vals={"max_connections": connections})
+        # Of the account, which the workers share.
+        vals = {"max_connections": connections * workers}
+        self.worker("write", model=OURS, ids=[self.ids["manager"]], vals=vals)
         batches = [self._take_batches(number) for _worker in range(workers)]
         before = self._paid()
         at = time.monotonic() + 0.7
@@ -475,7 +477,7 @@ class Bench:
         prepared = self.worker("prepare", cycle=cycle, model=OURS, manager=self.ids["manager"])
         self._result("prepare a million", [prepared])
         batches = self.worker("batches", cycle=cycle)["batches"][:1000]
-        self.worker("write", model=OURS, ids=[self.ids["manager"]], vals={"max_connections": 8})
+        self.worker("write", model=OURS, ids=[self.ids["manager"]], vals={"max_connections": 16})
         self.gateway.settings(latency_ms=0)
         begin = time.monotonic()
         processes = self._more_workers(2)

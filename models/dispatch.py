@@ -184,10 +184,14 @@ class Dispatch:
     @contextmanager
     def _at_work(self):
         """A client for the gateway, and all that is given back at the end."""
-        with self.manager._mpesa_client(self._note) as client, self._lease, closing(self._claims):
+        with (
+            self.manager._mpesa_client(self._note) as client,
+            self._lease,
+            closing(self._claims),
             # Not what is the caller's.
-            with nullcontext() if self._has_share else closing(self._share):
-                yield client
+            nullcontext() if self._has_share else closing(self._share),
+        ):
+            yield client
 
     def _gets_share(self):
         """Whether there is a connection for us; the rest comes later otherwise."""

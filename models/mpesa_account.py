@@ -9,6 +9,7 @@ from .lease import lease_seconds
 from .own_cursor import OwnCursor
 from .share import Share
 
+
 class MpesaAccount(models.AbstractModel):
     _name = "g2p.mpesa.account.mixin"
     _description = "M-Pesa Payment Manager: Account"

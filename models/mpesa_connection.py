@@ -12,7 +12,6 @@ from .own_cursor import durably
 from .payment import check_access
 from .server_config import allows_private_addresses
 
-
 # Seconds that a test waits for one of the account's connections.
 SECONDS_FOR_TEST = 5
 
