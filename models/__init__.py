@@ -10,6 +10,7 @@ from . import (
     module,
     mpesa_account,
     mpesa_connection,
+    mpesa_currency,
     mpesa_payee,
     mpesa_place,
     mpesa_prepare,

@@ -98,10 +98,10 @@ class MpesaAttempt(models.Model):
             """
         )
 
-    @api.depends("manager_id.program_id")
+    @api.depends("payment_id.mpesa_currency_id", "manager_id.gateway_currency_id")
     def _compute_currency_id(self):
         for attempt in self:
-            attempt.currency_id = attempt.manager_id.program_id._mpesa_currency()
+            attempt.currency_id = attempt.payment_id.mpesa_currency_id or attempt.manager_id.gateway_currency_id
 
     @api.model
     def _record(self, rows):

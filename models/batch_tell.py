@@ -164,7 +164,7 @@ class MpesaTell(models.AbstractModel):
             ACTIVITY,
             date_deadline=fields.Date.today(),
             summary=batch._mpesa_settle_summary(count, program),
-            note=batch._mpesa_settle_note(amount, program._mpesa_currency(), oldest),
+            note=batch._mpesa_settle_note(amount, batch.mpesa_currency_id, oldest),
             user_id=user.id,
         )
 

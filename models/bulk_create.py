@@ -34,6 +34,7 @@ GIVEN = {
 WRITTEN = (
     *GIVEN,
     *("cycle_id", "amount_issued", "payment_fee", "state", "mpesa_manager_id", "mpesa_state", "journal_id"),
+    "mpesa_currency_id",
 )
 
 
@@ -117,6 +118,7 @@ class BulkCreate:
             "state": "issued",
             "mpesa_state": "ready",
             "mpesa_manager_id": self.manager.id,
+            "mpesa_currency_id": self.manager.program_currency_id.id or None,
             "create_uid": self.env.uid,
             "write_uid": self.env.uid,
             **self._defaults,

@@ -189,7 +189,8 @@ class Claims:
         manager = self.manager.with_env(own)
         own.cr.execute(
             f"""
-            SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.account_number, e.partner_id,
+            SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.account_number,
+                   p.mpesa_currency_id, e.partner_id,
                    {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
                    {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
               FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
@@ -216,6 +217,7 @@ class Claims:
             row["entitlement_state"],
             row["initial_amount"],
             row["shown_as_paid"],
+            row["mpesa_currency_id"],
         )
         return not problem and payee == row["account_number"]
 
@@ -253,7 +255,7 @@ class Claims:
         own.cr.execute(
             f"""
             SELECT p.id, p.name, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
-                   p.mpesa_payee_text,
+                   p.mpesa_payee_text, p.mpesa_currency_id,
                    e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
                    {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
                    {unconfirmed("p")} AS unconfirmed,
@@ -290,6 +292,7 @@ class Claims:
                 row["entitlement_state"],
                 row["initial_amount"],
                 row["shown_as_paid"],
+                row["mpesa_currency_id"],
             ) or (const.FROM_BEFORE if row["unconfirmed"] else None)
             if problem:
                 problems.append((row, problem, registry_text(payee)))

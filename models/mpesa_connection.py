@@ -92,6 +92,8 @@ class MpesaConnection(models.AbstractModel):
         finally:
             rows = [row | {"manager_id": self.id} for row in rows]
             durably(self.env, lambda own: own[journal._name]._record(rows))
+        if self.currency_differs:
+            return False, self._connection_works(balance) + " " + self._mpesa_currency_sentence()
         if self.mpesa_no_country:
             return False, self._connection_works(balance) + " " + self._mpesa_no_country_sentence()
         return True, self._connection_works(balance)
@@ -107,7 +109,7 @@ class MpesaConnection(models.AbstractModel):
             return _("The gateway accepts user name and password. No money was moved.")
         return _(
             "The gateway accepts user name and password, and the float is %s. No money was moved.",
-            formatLang(self.env, balance, currency_obj=self.currency_id),
+            formatLang(self.env, balance, currency_obj=self.gateway_currency_id),
         )
 
     def _connection_problem(self, name, error):

@@ -168,13 +168,22 @@ class MpesaPayee(models.AbstractModel):
         whole = round(amount) if math.isfinite(amount) else None
         return whole if whole is not None and abs(float(amount) - whole) < 0.005 else None
 
-    def _mpesa_problem(self, amount, payee, entitlement_state="approved", entitled=None, shown_as_paid=False):
+    def _mpesa_problem(
+        self,
+        amount,
+        payee,
+        entitlement_state="approved",
+        entitled=None,
+        shown_as_paid=False,
+        currency_id=None,
+    ):
         """What keeps a payment from going out, as a code of ``const.REASONS``, or None.
 
-        :param amount: in the program's currency.
+        :param amount: in the payment's currency.
         :param payee: the payee id, a :class:`NoPayee`, or None.
         :param entitled: what was approved, if it is to be compared.
         :param bool shown_as_paid: whether a statement of the gateway shows that it was paid already.
+        :param currency_id: the id of the amount's currency, if it is known.
         """
         self.ensure_one()
         # Also where no limit is set: a float knows no cents any more, and a gateway's own numbers overflow.
@@ -184,6 +193,7 @@ class MpesaPayee(models.AbstractModel):
             ("shown_as_paid", shown_as_paid),
             (const.CYCLE_CLOSED, entitlement_state == const.CYCLE_CLOSED),
             ("entitlement_closed", entitlement_state in const.CLOSED_ENTITLEMENTS),
+            ("other_currency", self._mpesa_is_other_currency(currency_id)),
             ("above_entitlement", entitled is not None and exceeds(amount, entitled)),
             ("not_positive", amount <= 0),
             ("above_maximum", not amount <= most),

@@ -275,7 +275,9 @@ class MpesaPrepare(models.AbstractModel):
             payee = payees.get(row["partner_id"])
             row["account_number"] = payee or None
             row["mpesa_payee_text"] = registry_text(payee)
-            row["mpesa_reason"] = self._mpesa_problem(row["initial_amount"], payee)
+            row["mpesa_reason"] = self._mpesa_problem(
+                row["initial_amount"], payee, currency_id=self.program_currency_id.id
+            )
         return bulk.insert(rows).with_env(self.env)
 
     def _create_payments_by_orm(self, rows):

@@ -1,5 +1,7 @@
 """What people see of a batch or a cycle: how far it is, and what needs somebody."""
 
+from psycopg2.sql import SQL, Identifier
+
 from odoo import _, api, fields, models
 
 from . import const
@@ -54,6 +56,22 @@ class MpesaOverview(models.AbstractModel):
         """The batches whose payments these are."""
         raise NotImplementedError
 
+    # Of a payment: the field by which it is one of these.
+    MPESA_LINK = ""
+
+    def _mpesa_currencies(self):
+        """From the id of each of these records to the id of the currency that its payments were prepared in."""
+        self.env["g2p.payment"].flush_model(["mpesa_currency_id", self.MPESA_LINK])
+        self.env.cr.execute(
+            SQL(
+                "SELECT r.id, (SELECT p.mpesa_currency_id FROM g2p_payment p"
+                "               WHERE p.{} = r.id AND p.mpesa_currency_id IS NOT NULL LIMIT 1)"
+                "  FROM unnest(%s) AS r(id)"
+            ).format(Identifier(self.MPESA_LINK)),
+            [self.ids],
+        )
+        return dict(self.env.cr.fetchall())
+
     def _mpesa_managers(self):
         """From the id of each of these records to the M-Pesa manager that sends its payments."""
         raise NotImplementedError
@@ -71,13 +89,13 @@ class MpesaOverview(models.AbstractModel):
         return arch, view
 
     def _compute_mpesa_manager(self):
-        managers = self._mpesa_managers()
+        managers, currencies = self._mpesa_managers(), self._mpesa_currencies()
         for record in self:
             manager = managers.get(record.id) or self.env["g2p.program.payment.manager.mpesa"]
             record.mpesa_mode = manager.mode
             record.mpesa_gateway_name = manager.name
             record.mpesa_can_ask = bool(manager.status_endpoint_url)
-            record.mpesa_currency_id = record.program_id._mpesa_currency()
+            record.mpesa_currency_id = currencies.get(record.id) or record.program_id._mpesa_currency()
 
     @api.depends_context("uid")
     def _compute_mpesa_no_send(self):

@@ -7,6 +7,8 @@ class PaymentBatch(models.Model):
     _name = "g2p.payment.batch"
     _inherit = ["g2p.payment.batch", "g2p.mpesa.overview.mixin"]
 
+    MPESA_LINK = "batch_id"
+
     mpesa_used = fields.Boolean("Paid by M-Pesa", compute="_compute_mpesa_used")
     mpesa_payment_count = fields.Integer("Number of Payments", compute="_compute_mpesa_payment_count")
 

@@ -24,6 +24,8 @@ class Cycle(models.Model):
     _name = "g2p.cycle"
     _inherit = ["g2p.cycle", "g2p.mpesa.overview.mixin"]
 
+    MPESA_LINK = "cycle_id"
+
     mpesa_used = fields.Boolean("Paid by M-Pesa", compute="_compute_mpesa_sums")
     mpesa_reason = fields.Selection(const.REASONS, "Why Sending Stopped", compute="_compute_mpesa_sums")
     mpesa_words = fields.Char("The Gateway's Words", compute="_compute_mpesa_sums")

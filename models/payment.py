@@ -105,6 +105,15 @@ class Payment(models.Model):
     # Read when it is asked for: 17.0 exports what is in the ORM's cache, whatever group may see it.
     account_number = fields.Char(copy=False, groups=",".join(const.SEE_PAYEES), prefetch=False)
     batch_id = fields.Many2one(copy=False)
+    # A journal that is changed later changes no payment that is there.
+    currency_id = fields.Many2one(related=None, compute="_compute_currency_id", compute_sudo=True)
+    mpesa_currency_id = fields.Many2one(
+        "res.currency",
+        "Currency When Prepared",
+        readonly=True,
+        copy=False,
+        help="That of the program when the payment was prepared: its journal's, or else its company's.",
+    )
     mpesa_manager_id = fields.Many2one(
         "g2p.program.payment.manager.mpesa", "M-Pesa Manager", readonly=True, copy=False, ondelete="restrict"
     )
@@ -195,6 +204,7 @@ class Payment(models.Model):
     def init(self):
         self._mpesa_refuse_unknown_version()
         self._mpesa_fill_accounts()
+        self._mpesa_fill_currencies()
         # Partial where a plain one would make the claim a key update, which waits for foreign keys.
         self.env.cr.execute(
             """
@@ -278,6 +288,21 @@ class Payment(models.Model):
                 "  GROUP BY p.account_number)",
                 {"account": account_of(url, username), "manager": manager_id},
             )
+
+    def _mpesa_fill_currencies(self):
+        """What was prepared before it was kept is in the currency that its journal has now."""
+        self.env.cr.execute(
+            """
+            UPDATE g2p_payment p SET mpesa_currency_id = coalesce(j.currency_id, jo.currency_id, o.currency_id)
+              FROM g2p_payment one
+              LEFT JOIN account_journal j ON j.id = one.journal_id
+              LEFT JOIN res_company jo ON jo.id = j.company_id
+              LEFT JOIN g2p_cycle c ON c.id = one.cycle_id
+              LEFT JOIN g2p_program g ON g.id = c.program_id
+              LEFT JOIN res_company o ON o.id = g.company_id
+             WHERE one.id = p.id AND p.mpesa_state IS NOT NULL AND p.mpesa_currency_id IS NULL
+            """
+        )
 
     # The one place where a payment changes its state
 
@@ -417,6 +442,11 @@ class Payment(models.Model):
                     name=payment.name,
                 ),
             )
+
+    @api.depends("mpesa_currency_id", "journal_id.currency_id")
+    def _compute_currency_id(self):
+        for payment in self:
+            payment.currency_id = payment.mpesa_currency_id or payment.journal_id.currency_id
 
     @api.depends("account_number", "mpesa_payee_text")
     def _compute_mpesa_payee(self):
@@ -565,6 +595,7 @@ class Payment(models.Model):
         references = self._mpesa_references([vals.get("name") for vals, _entitlement in pairs])
         for (vals, entitlement), reference in zip(pairs, references, strict=True):
             payee = vals.get("account_number") or payees.get(entitlement.partner_id.id)
+            currency = entitlement.cycle_id.program_id._mpesa_currency()
             yield (
                 vals,
                 {
@@ -573,7 +604,11 @@ class Payment(models.Model):
                     "mpesa_reference": reference,
                     "account_number": payee or False,
                     "mpesa_payee_text": registry_text(payee) or False,
-                    "mpesa_reason": manager._mpesa_problem(vals.get("amount_issued") or 0, payee) or False,
+                    "mpesa_currency_id": currency.id,
+                    "mpesa_reason": manager._mpesa_problem(
+                        vals.get("amount_issued") or 0, payee, currency_id=currency.id
+                    )
+                    or False,
                 },
             )
 

@@ -29,6 +29,7 @@ class MpesaPaymentManager(models.Model):
     _inherit = [
         "g2p.mpesa.account.mixin",
         "g2p.mpesa.connection.mixin",
+        "g2p.mpesa.currency.mixin",
         "g2p.mpesa.digest.mixin",
         "g2p.mpesa.payee.mixin",
         "g2p.mpesa.place.mixin",
@@ -163,6 +164,7 @@ class MpesaPaymentManager(models.Model):
     )
     confirm_above = fields.Monetary(
         "Type the Amount Above",
+        currency_field="gateway_currency_id",
         default=0,
         tracking=True,
         help="In live mode, whoever sends more than this at once types the amount to confirm it, e.g."

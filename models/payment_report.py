@@ -39,7 +39,7 @@ class MpesaPaymentReport(models.Model):
             "cycle_id",
             "batch_id",
             "entitlement_id",
-            "journal_id",
+            "mpesa_currency_id",
             "create_date",
             "payment_datetime",
             "amount_issued",
@@ -55,7 +55,6 @@ class MpesaPaymentReport(models.Model):
         "g2p.cycle": ["program_id"],
         "g2p.program": ["company_id"],
         "g2p.entitlement": ["partner_id"],
-        "account.journal": ["currency_id"],
         "res.company": ["currency_id"],
     }
 
@@ -65,7 +64,7 @@ class MpesaPaymentReport(models.Model):
         return """
             SELECT p.id, p.id AS payment_id, c.program_id, p.cycle_id, p.batch_id,
                    p.mpesa_manager_id AS manager_id, e.partner_id, g.company_id,
-                   coalesce(j.currency_id, o.currency_id) AS currency_id, p.mpesa_sender_id AS sender_id,
+                   coalesce(p.mpesa_currency_id, o.currency_id) AS currency_id, p.mpesa_sender_id AS sender_id,
                    p.mpesa_state AS outcome, p.mpesa_reason AS reason,
                    CASE WHEN p.mpesa_state <> 'ready' THEN p.mpesa_mode END AS mode,
                    p.create_date AS prepared_on, p.mpesa_sent_at AS sent_on,
@@ -75,7 +74,6 @@ class MpesaPaymentReport(models.Model):
               LEFT JOIN g2p_cycle c ON c.id = p.cycle_id
               LEFT JOIN g2p_program g ON g.id = c.program_id
               LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
-              LEFT JOIN account_journal j ON j.id = p.journal_id
               LEFT JOIN res_company o ON o.id = g.company_id
              WHERE p.mpesa_state IS NOT NULL
         """

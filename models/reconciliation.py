@@ -34,15 +34,15 @@ RECONCILIATION = """
       LEFT JOIN g2p_payment_batch b ON b.id = p.batch_id
       LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
       LEFT JOIN res_partner r ON r.id = e.partner_id
-      LEFT JOIN account_journal j ON j.id = p.journal_id
-      LEFT JOIN res_currency k ON k.id = j.currency_id
+      LEFT JOIN res_currency k ON k.id = p.mpesa_currency_id
      WHERE p.cycle_id = %(cycle)s AND p.mpesa_state IS NOT NULL AND p.id > %(last)s
      ORDER BY p.id LIMIT %(page)s
 """
 HELD_BACK = """
     SELECT p.id, r.name AS beneficiary, coalesce(p.mpesa_payee_text, p.account_number) AS payee,
-           p.amount_issued AS amount, p.mpesa_reason AS reason
+           p.amount_issued AS amount, k.name AS currency, p.mpesa_reason AS reason
       FROM g2p_payment p
+      LEFT JOIN res_currency k ON k.id = p.mpesa_currency_id
       LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
       LEFT JOIN res_partner r ON r.id = e.partner_id
      WHERE p.batch_id = ANY(%(batches)s) AND p.mpesa_manager_id = %(manager)s
@@ -204,7 +204,7 @@ class HeldBack(Export):
             row["beneficiary"],
             mask_payee(payee) if self.masked else payee,
             _number(row["amount"]),
-            self.currency,
+            row["currency"] or self.currency,
             self.reasons.get(row["reason"], row["reason"]),
         ]
 

@@ -66,7 +66,7 @@ def look_again(manager, which):
     cr = manager.env.cr
     cr.execute(
         f"""
-        SELECT p.id, p.amount_issued, p.mpesa_reason, p.mpesa_payee_text,
+        SELECT p.id, p.amount_issued, p.mpesa_reason, p.mpesa_payee_text, p.mpesa_currency_id,
                e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
                {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
                {unconfirmed("p")} AS unconfirmed
@@ -89,6 +89,7 @@ def look_again(manager, which):
                 row["entitlement_state"],
                 row["initial_amount"],
                 row["shown_as_paid"],
+                row["mpesa_currency_id"],
             )
             or (const.FROM_BEFORE if row["unconfirmed"] else None),
         )

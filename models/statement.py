@@ -174,7 +174,8 @@ class Statement(models.Model):
     @api.depends("program_id")
     def _compute_currency_id(self):
         for statement in self:
-            statement.currency_id = statement.program_id._mpesa_currency()
+            program = statement.program_id
+            statement.currency_id = program._mpesa_manager().gateway_currency_id or program._mpesa_currency()
 
     @api.depends("line_ids.payment_id.mpesa_state", "line_ids.matched_by")
     def _compute_settle_count(self):

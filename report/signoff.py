@@ -62,7 +62,7 @@ class Signoff(models.AbstractModel):
             "batches": self.env["g2p.payment.batch"].search(
                 [("cycle_id", "=", cycle.id), ("mpesa_state", "!=", False)], order="id"
             ),
-            "currency": cycle.sudo().program_id._mpesa_currency(),
+            "currency": cycle.sudo().mpesa_currency_id,
             "statement": self._statement(cycle),
             **self._gateways(cycle),
         }

@@ -84,7 +84,7 @@ class ReconciliationWizard(models.TransientModel):
             )
             wizard.count = sum(count for _state, count, _amount in groups)
             wizard.amount = sum(amount for _state, _count, amount in groups)
-            wizard.currency_id = wizard.cycle_id.sudo().program_id._mpesa_currency()
+            wizard.currency_id = wizard.cycle_id.sudo().mpesa_currency_id
 
     def action_export_csv(self):
         return self._download("csv")

@@ -29,7 +29,10 @@ class SendWizard(models.TransientModel):
     manager_id = fields.Many2one("g2p.program.payment.manager.mpesa", readonly=True, required=True)
     batch_ids = fields.Many2many("g2p.payment.batch", readonly=True)
     payment_ids = fields.Many2many("g2p.payment", readonly=True, help="Only these; empty for all.")
-    currency_id = fields.Many2one(related="manager_id.currency_id")
+    # Only what is in the gateway's currency is sent.
+    currency_id = fields.Many2one(related="manager_id.gateway_currency_id")
+    currency_differs = fields.Boolean(related="manager_id.currency_differs")
+    program_currency_id = fields.Many2one(related="manager_id.program_currency_id")
     mode = fields.Selection(related="manager_id.mode")
     no_country = fields.Boolean(related="manager_id.mpesa_no_country")
     gateway = fields.Char(compute="_compute_gateway")
@@ -307,10 +310,17 @@ class SendHeld(models.TransientModel):
     _description = "Payments That Cannot Be Sent"
 
     wizard_id = fields.Many2one("g2p.payment.mpesa.send.wizard", required=True, ondelete="cascade")
-    currency_id = fields.Many2one(related="wizard_id.currency_id")
+    currency_id = fields.Many2one("res.currency", compute="_compute_currency_id")
     reason = fields.Selection(const.REASONS, readonly=True)
     count = fields.Integer("Payments", readonly=True)
     amount = fields.Monetary(readonly=True)
+
+    @api.depends("reason", "wizard_id.currency_id")
+    def _compute_currency_id(self):
+        for held in self:
+            is_other = held.reason == "other_currency"
+            wizard = held.wizard_id
+            held.currency_id = wizard.program_currency_id if is_other else wizard.currency_id
 
     def action_open(self):
         """The payments that are held back for this reason."""

@@ -44,6 +44,7 @@ def migrate(cr, version):
     sort_payments(env)
     keep_duplicates_back(cr)
     take_payments_over(cr)
+    env["g2p.payment"]._mpesa_fill_currencies()
     refresh_batches(env)
     name_batches(env)
     # The earlier module knew no other mode, and sent one payment after the other: its server may lose track
