@@ -101,7 +101,9 @@ class MpesaAttempt(models.Model):
     @api.depends("payment_id.mpesa_currency_id", "manager_id.gateway_currency_id")
     def _compute_currency_id(self):
         for attempt in self:
-            attempt.currency_id = attempt.payment_id.mpesa_currency_id or attempt.manager_id.gateway_currency_id
+            attempt.currency_id = (
+                attempt.payment_id.mpesa_currency_id or attempt.manager_id.gateway_currency_id
+            )
 
     @api.model
     def _record(self, rows):

@@ -1,7 +1,7 @@
 from odoo import _, fields, models
 from odoo.exceptions import AccessError
 
-from . import const
+from . import const, figures
 from .inside import job_uuid
 from .payment import check_access
 from .reconciliation import Reconciliation, file_name
@@ -44,6 +44,24 @@ class Cycle(models.Model):
             [self.ids, own_job, own_job],
         )
         self.invalidate_recordset()
+
+    def _mpesa_differences(self):
+        """Of these cycles' paid payments, those that were not paid as they were issued.
+
+        :return: number and amount of what was paid too little, and of what was paid too much.
+        """
+        self.env.flush_all()
+        self.env.cr.execute(
+            f"""
+            SELECT count(*) FILTER (WHERE p.amount_paid < p.amount_issued),
+                   coalesce(sum(greatest(p.amount_issued - p.amount_paid, 0)), 0)::float,
+                   count(*) FILTER (WHERE p.amount_paid > p.amount_issued),
+                   coalesce(sum(greatest(p.amount_paid - p.amount_issued, 0)), 0)::float
+              FROM g2p_payment p WHERE p.cycle_id = ANY(%s) AND {figures.DIFFERS}
+            """,
+            [self.ids],
+        )
+        return self.env.cr.fetchone()
 
     def _mpesa_not_prepared(self):
         """Number and amount of the approved entitlements of these cycles for which no payment was ever made.
@@ -94,6 +112,7 @@ class Cycle(models.Model):
             _("Amount Paid"),
             _("Transfer Fee of the Entitlement"),
             _("Mode"),
+            _("Open Difference"),
         ]
 
     def _mpesa_file_name(self, ending):

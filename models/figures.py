@@ -16,6 +16,9 @@ FIGURES = {
     "stats_paid_transactions": ({const.PAID}, "1"),
     # The earlier module paid whole shillings of amounts with cents.
     "stats_paid_amount": ({const.PAID}, "amount_paid"),
+    # What of it is open, and what was paid too much.
+    "mpesa_short_amount": ({const.PAID}, "greatest(amount_issued - amount_paid, 0)"),
+    "mpesa_over_amount": ({const.PAID}, "greatest(amount_paid - amount_issued, 0)"),
     "stats_failed_transactions": ({const.REFUSED}, "1"),
     "stats_failed_amount": ({const.REFUSED}, "amount_issued"),
     "mpesa_ready_count": ({const.READY}, "1"),
@@ -23,6 +26,9 @@ FIGURES = {
     "mpesa_doubt_count": ({const.DOUBT}, "1"),
     "mpesa_doubt_amount": ({const.DOUBT}, "amount_issued"),
 }
+
+# Of a payment p: it was paid, and not as it was issued.
+DIFFERS = "p.mpesa_state = 'paid' AND p.amount_paid <> p.amount_issued"
 
 # One moment for all of a statement. A count of what is there does not know when it was paid; a move does.
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"

@@ -20,7 +20,9 @@ class MpesaCurrency(models.AbstractModel):
     )
     currency_differs = fields.Boolean(compute="_compute_program_currency", compute_sudo=True)
 
-    @api.depends("gateway_currency_id", "program_id.journal_id.currency_id", "program_id.company_id.currency_id")
+    @api.depends(
+        "gateway_currency_id", "program_id.journal_id.currency_id", "program_id.company_id.currency_id"
+    )
     def _compute_program_currency(self):
         for manager in self:
             currency = manager.program_id._mpesa_currency() if manager.program_id else False

@@ -166,7 +166,7 @@ class StatusQuery:
         self._asked = []
         self._never_seen = []
         # The gateway has paid another amount.
-        self._differing = []
+        self._differing = {}
         self._pace = Pace(manager)
         self._lock = threading.Lock()
         self._in_a_row = 0
@@ -348,7 +348,7 @@ class StatusQuery:
         sources = (const.ACCEPTED, const.DOUBT)
         row = {"id": payment["id"], "mpesa_reason": None, "mpesa_words": status.words or None}
         if status.state == "completed" and status.amount not in (None, payment["amount_issued"]):
-            self._differing.append(payment["id"])
+            self._differing[payment["id"]] = status.amount
             return (const.ACCEPTED,), const.DOUBT, False, row | {"mpesa_reason": "amount_differs"}
         if status.state == "completed":
             return sources, const.PAID, True, row | {"mpesa_receipt": status.receipt or None}
@@ -366,9 +366,10 @@ class StatusQuery:
             own["g2p.payment"]._mpesa_move(sources, target, rows, confirmed=confirmed)
         own["g2p.payment.mpesa.attempt"]._record(self._rows)
         own.cr.execute(
-            "UPDATE g2p_payment SET mpesa_reason = 'amount_differs'"
-            " WHERE id = ANY(%s) AND mpesa_state = 'doubt'",
-            [self._differing],
+            "UPDATE g2p_payment p SET mpesa_reason = 'amount_differs', mpesa_gateway_amount = v.amount"
+            "  FROM unnest(%s::int[], %s::numeric[]) AS v(id, amount)"
+            " WHERE p.id = v.id AND mpesa_state = 'doubt'",
+            [list(self._differing), list(self._differing.values())],
         )
         # They are due still.
         own.cr.execute(

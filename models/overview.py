@@ -16,6 +16,7 @@ SHOWN = {
     "refused": [("mpesa_state", "=", const.REFUSED)],
     "ready": [("mpesa_state", "=", const.READY)],
     "held": [("mpesa_state", "=", const.READY), ("mpesa_reason", "in", tuple(const.HELD))],
+    "differs": [("mpesa_difference", "!=", 0)],
     "all": [],
 }
 # The parts of the progress bar in their order, those that are done first: name, fields with the number and
@@ -60,7 +61,7 @@ class MpesaOverview(models.AbstractModel):
     MPESA_LINK = ""
 
     def _mpesa_currencies(self):
-        """From the id of each of these records to the id of the currency that its payments were prepared in."""
+        """From the id of each of these records to the id of its payments' currency, as it was prepared."""
         self.env["g2p.payment"].flush_model(["mpesa_currency_id", self.MPESA_LINK])
         self.env.cr.execute(
             SQL(
@@ -109,12 +110,14 @@ class MpesaOverview(models.AbstractModel):
         "stats_paid_amount",
         "stats_failed_amount",
         "mpesa_doubt_amount",
+        "mpesa_short_amount",
+        "mpesa_over_amount",
     )
     def _compute_mpesa_amounts(self):
         for record in self:
             record.mpesa_ready_amount = record.stats_issued_amount - record.stats_sent_amount
             ended = record.stats_paid_amount + record.stats_failed_amount + record.mpesa_doubt_amount
-            # The earlier module paid less than it had issued.
+            ended += record.mpesa_short_amount - record.mpesa_over_amount
             record.mpesa_under_way_amount = (
                 max(record.stats_sent_amount - ended, 0) if record.mpesa_under_way_count else 0
             )
@@ -187,6 +190,7 @@ class MpesaOverview(models.AbstractModel):
             "ready": _("Ready"),
             "held": _("Cannot Be Paid"),
             "other_mode": _("Sent in Another Mode"),
+            "differs": _("Not Paid as Issued"),
             "all": _("Payments"),
         }
         batches = self._mpesa_batches()

@@ -17,6 +17,8 @@ AMOUNTS = (
     "stats_paid_amount",
     "stats_failed_amount",
     "mpesa_doubt_amount",
+    "mpesa_short_amount",
+    "mpesa_over_amount",
 )
 
 
@@ -40,6 +42,8 @@ class Cycle(models.Model):
     mpesa_under_way_count = fields.Integer("On Their Way", compute="_compute_mpesa_sums")
     mpesa_doubt_count = fields.Integer("In Doubt", compute="_compute_mpesa_sums")
     mpesa_doubt_amount = fields.Float("Amount in Doubt", compute="_compute_mpesa_sums")
+    mpesa_short_amount = fields.Float("Open Difference", compute="_compute_mpesa_sums")
+    mpesa_over_amount = fields.Float("Paid Too Much", compute="_compute_mpesa_sums")
 
     @api.depends("payment_batch_ids")
     def _compute_mpesa_sums(self):

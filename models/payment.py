@@ -26,6 +26,8 @@ MOVE_COLUMNS = {
     "account_number": "varchar",
     "mpesa_account": "varchar",
     "mpesa_payee_text": "varchar",
+    # For paid: what the gateway has paid, where that is not what was issued.
+    "amount_paid": "numeric",
 }
 # The state of the entitlement e of a payment p, or that its cycle or program is over.
 ENTITLEMENT_STATE = f"""(
@@ -137,6 +139,18 @@ class Payment(models.Model):
         copy=False,
         help="Fixed when it is prepared, for life: the gateway knows it by that.",
     )
+    mpesa_gateway_amount = fields.Monetary(
+        "Amount at the Gateway",
+        readonly=True,
+        copy=False,
+        help="What the gateway says that it has paid, where that is not what was issued.",
+    )
+    mpesa_difference = fields.Monetary(
+        "Open Difference",
+        compute="_compute_mpesa_difference",
+        search="_search_mpesa_difference",
+        help="What was issued less what was paid. It stays open: nothing prepares it again.",
+    )
     mpesa_receipt = fields.Char("Receipt", readonly=True, copy=False, help="The gateway's transaction id.")
     mpesa_claim = fields.Char("Claim", readonly=True, copy=False, groups="base.group_no_one")
     mpesa_lease_until = fields.Datetime("Lease", readonly=True, copy=False, groups="base.group_no_one")
@@ -230,6 +244,8 @@ class Payment(models.Model):
                 ON g2p_payment (mpesa_receipt) WHERE mpesa_receipt IS NOT NULL;
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_sent_idx
                 ON g2p_payment (mpesa_manager_id, mpesa_sent_at) WHERE mpesa_sent_at IS NOT NULL;
+            CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_differs_idx
+                ON g2p_payment (cycle_id) WHERE mpesa_state = 'paid' AND amount_paid <> amount_issued;
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_cycle_idx
                 ON g2p_payment (cycle_id, id);
             CREATE INDEX IF NOT EXISTS g2p_payment_batch_mpesa_cycle_idx
@@ -293,7 +309,8 @@ class Payment(models.Model):
         """What was prepared before it was kept is in the currency that its journal has now."""
         self.env.cr.execute(
             """
-            UPDATE g2p_payment p SET mpesa_currency_id = coalesce(j.currency_id, jo.currency_id, o.currency_id)
+            UPDATE g2p_payment p
+               SET mpesa_currency_id = coalesce(j.currency_id, jo.currency_id, o.currency_id)
               FROM g2p_payment one
               LEFT JOIN account_journal j ON j.id = one.journal_id
               LEFT JOIN res_company jo ON jo.id = j.company_id
@@ -340,12 +357,15 @@ class Payment(models.Model):
         line = "(" + ", ".join(f"%s::{types[name]}" for name in columns) + ")"
         assignments, parameters = self._mpesa_assignments(target, new_claim, confirmed)
         assignments += [f"{name} = v.{name}" for name in written]
+        if target == const.PAID and "amount_paid" not in written:
+            assignments.append("amount_paid = p.amount_issued")
         self.env.cr.execute(
             f"""
             WITH v({", ".join(columns)}) AS (VALUES {", ".join([line] * len(rows))}),
             old AS (
                 SELECT p.id, p.mpesa_state AS was, p.batch_id,
-                       p.amount_issued, p.amount_issued AS amount_paid
+                       p.amount_issued, {"v.amount_paid" if "amount_paid" in written else "p.amount_issued"}
+                           AS amount_paid
                   FROM g2p_payment p JOIN v ON v.id = p.id
                  WHERE p.mpesa_state = ANY(%s){guards}
                  ORDER BY p.id FOR NO KEY UPDATE OF p {"SKIP LOCKED" if new_claim else ""}
@@ -386,7 +406,7 @@ class Payment(models.Model):
         ]
         parameters = [target, state, status, final, self.env.uid]
         if target == const.PAID:
-            assignments += ["amount_paid = p.amount_issued", f"payment_datetime = {NOW}"]
+            assignments.append(f"payment_datetime = {NOW}")
         if target in (const.ACCEPTED, const.DOUBT):
             # What was asked for before, and was sent again, goes on being asked for less and less often.
             assignments.append(f"mpesa_next_check = greatest(p.mpesa_next_check, {NOW})")
@@ -442,6 +462,23 @@ class Payment(models.Model):
                     name=payment.name,
                 ),
             )
+
+    @api.depends("mpesa_state", "amount_issued", "amount_paid")
+    def _compute_mpesa_difference(self):
+        for payment in self:
+            is_paid = payment.mpesa_state == const.PAID
+            payment.mpesa_difference = payment.amount_issued - payment.amount_paid if is_paid else 0
+
+    @api.model
+    def _search_mpesa_difference(self, operator, value):
+        # 19.0 has a list in place of one value.
+        if operator not in ("!=", "not in") or any(value if hasattr(value, "__iter__") else [value]):
+            raise UserError(_("Payments are searched by whether there is an open difference."))
+        self.flush_model(["mpesa_state", "amount_issued", "amount_paid"])
+        # A constant of ours.
+        query = f"SELECT p.id FROM g2p_payment p WHERE {figures.DIFFERS}"
+        self.env.cr.execute(query)  # pylint: disable=sql-injection
+        return [("id", "in", [row[0] for row in self.env.cr.fetchall()])]
 
     @api.depends("mpesa_currency_id", "journal_id.currency_id")
     def _compute_currency_id(self):

@@ -41,6 +41,10 @@ class PaymentBatch(models.Model):
     )
     mpesa_reason = fields.Selection(const.REASONS, "Why It Stopped", readonly=True, copy=False)
     mpesa_words = fields.Char("The Gateway's Words", readonly=True, copy=False)
+    mpesa_short_amount = fields.Float(
+        "Open Difference", readonly=True, copy=False, help="What was issued and not paid, of paid payments."
+    )
+    mpesa_over_amount = fields.Float("Paid Too Much", readonly=True, copy=False)
     mpesa_ready_count = fields.Integer("Ready", readonly=True, copy=False)
     mpesa_under_way_count = fields.Integer("On Its Way", readonly=True, copy=False)
     mpesa_doubt_count = fields.Integer("In Doubt", readonly=True, copy=False)

@@ -32,6 +32,7 @@ class MpesaPaymentReport(models.Model):
     paid_on = fields.Datetime("Paid", readonly=True)
     amount = fields.Monetary(readonly=True)
     amount_paid = fields.Monetary(readonly=True)
+    difference = fields.Monetary("Open Difference", readonly=True)
     fee = fields.Monetary("Transfer Fee of the Entitlement", readonly=True)
 
     _depends = {
@@ -64,12 +65,14 @@ class MpesaPaymentReport(models.Model):
         return """
             SELECT p.id, p.id AS payment_id, c.program_id, p.cycle_id, p.batch_id,
                    p.mpesa_manager_id AS manager_id, e.partner_id, g.company_id,
-                   coalesce(p.mpesa_currency_id, o.currency_id) AS currency_id, p.mpesa_sender_id AS sender_id,
+                   coalesce(p.mpesa_currency_id, o.currency_id) AS currency_id,
+                   p.mpesa_sender_id AS sender_id,
                    p.mpesa_state AS outcome, p.mpesa_reason AS reason,
                    CASE WHEN p.mpesa_state <> 'ready' THEN p.mpesa_mode END AS mode,
                    p.create_date AS prepared_on, p.mpesa_sent_at AS sent_on,
                    CASE WHEN p.mpesa_state = 'paid' THEN p.payment_datetime END AS paid_on,
-                   p.amount_issued AS amount, p.amount_paid, p.payment_fee AS fee
+                   p.amount_issued AS amount, p.amount_paid, p.payment_fee AS fee,
+                   CASE WHEN p.mpesa_state = 'paid' THEN p.amount_issued - p.amount_paid END AS difference
               FROM g2p_payment p
               LEFT JOIN g2p_cycle c ON c.id = p.cycle_id
               LEFT JOIN g2p_program g ON g.id = c.program_id

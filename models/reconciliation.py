@@ -29,7 +29,8 @@ RECONCILIATION = """
            p.mpesa_reason AS reason, p.mpesa_words AS words, p.mpesa_receipt AS receipt,
            p.mpesa_sent_at AS sent, CASE WHEN p.mpesa_state = 'paid' THEN p.payment_datetime END AS paid,
            CASE WHEN p.mpesa_state = 'paid' THEN p.amount_paid END AS amount_paid, p.payment_fee AS fee,
-           CASE WHEN p.mpesa_state <> 'ready' THEN p.mpesa_mode END AS mode
+           CASE WHEN p.mpesa_state <> 'ready' THEN p.mpesa_mode END AS mode,
+           CASE WHEN p.mpesa_state = 'paid' THEN p.amount_issued - p.amount_paid END AS difference
       FROM g2p_payment p
       LEFT JOIN g2p_payment_batch b ON b.id = p.batch_id
       LEFT JOIN g2p_entitlement e ON e.id = p.entitlement_id
@@ -169,6 +170,7 @@ class Reconciliation(Export):
             _number(row["amount_paid"]),
             _number(row["fee"]),
             self.modes.get(row["mode"]),
+            _number(row["difference"]),
         ]
 
     def _local(self, moment):

@@ -39,7 +39,8 @@ class Signoff(models.AbstractModel):
     def _figures(self, cycle):
         """The tables of a cycle.
 
-        :return: a dict of ``outcomes`` as a list of (words, number, amount), ``total`` (number, amount),
+        :return: a dict of ``outcomes`` as a list of (words, number, amount), ``total`` (number, amount), of
+            which ``short`` is the open difference and ``over`` was paid too much (number, amount),
             ``open`` (number), ``open_rows`` as a list of (state, reason, number, amount) in words,
             ``not_prepared`` (number and amount of approved entitlements without a payment), ``named``
             (payments that may have been paid, at the most ``MOST_NAMED``), ``perhaps_paid`` (their number),
@@ -47,12 +48,25 @@ class Signoff(models.AbstractModel):
         """
         payments = self.env["g2p.payment"]
         own = [("cycle_id", "=", cycle.id), ("mpesa_state", "!=", False)]
-        groups = payments._read_group(own, ["mpesa_state", "mpesa_reason"], ["__count", "amount_issued:sum"])
+        groups = payments._read_group(
+            own,
+            ["mpesa_state", "mpesa_reason"],
+            ["__count", "amount_issued:sum", "amount_paid:sum"],
+        )
+        # What was paid is what the gateway has paid.
+        groups = [
+            (state, reason, count, paid if state == const.PAID else issued)
+            for state, reason, count, issued, paid in groups
+        ]
+        short, short_amount, over, over_amount = cycle.sudo()._mpesa_differences()
         states = self._words("mpesa_state")
+        total = _total(groups, states)
         outcomes = [(words, *_total(groups, (state,))) for state, words in states.items()]
         return {
             "outcomes": [row for row in outcomes if row[1]],
-            "total": _total(groups, states),
+            "total": (total[0], total[1] + short_amount - over_amount),
+            "short": (short, short_amount),
+            "over": (over, over_amount),
             "open": _total(groups, OPEN)[0],
             "open_rows": self._open_rows(groups),
             "not_prepared": cycle.sudo()._mpesa_not_prepared(),

@@ -89,6 +89,9 @@ class TestReconciliation(ReconciliationCase):
         journal, company = self.program.journal_id, self.program.journal_id.company_id
         journal.currency_id = False
         self.env.flush_all()
+        # As if they were prepared only now.
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_currency_id = NULL")
+        self.payments()._mpesa_fill_currencies()
         self.env.invalidate_all()
         currency = company.currency_id
         self.assertTrue(currency)

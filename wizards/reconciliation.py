@@ -19,6 +19,10 @@ class ReconciliationWizard(models.TransientModel):
     amount = fields.Monetary(compute="_compute_totals")
     paid_count = fields.Integer("Paid", compute="_compute_totals")
     paid_amount = fields.Monetary(compute="_compute_totals")
+    short_count = fields.Integer("Paid Too Little", compute="_compute_totals")
+    short_amount = fields.Monetary("Open Difference", compute="_compute_totals")
+    over_count = fields.Integer("Paid Too Much", compute="_compute_totals")
+    over_amount = fields.Monetary("Difference Paid Too Much", compute="_compute_totals")
     refused_count = fields.Integer("Refused", compute="_compute_totals")
     refused_amount = fields.Monetary(compute="_compute_totals")
     doubt_count = fields.Integer("In Doubt", compute="_compute_totals")
@@ -68,12 +72,19 @@ class ReconciliationWizard(models.TransientModel):
             groups = self.env["g2p.payment"]._read_group(
                 [("cycle_id", "=", wizard.cycle_id.id), ("mpesa_state", "!=", False)],
                 ["mpesa_state"],
-                ["__count", "amount_issued:sum"],
+                ["__count", "amount_issued:sum", "amount_paid:sum"],
             )
+            # What was paid is what the gateway has paid.
+            groups = [
+                (state, count, paid if state == const.PAID else issued)
+                for state, count, issued, paid in groups
+            ]
             for name, states in self.LINES.items():
                 own = [(count, amount) for state, count, amount in groups if state in states]
                 wizard[f"{name}_count"] = sum(count for count, _amount in own)
                 wizard[f"{name}_amount"] = sum(amount for _count, amount in own)
+            differences = wizard.cycle_id.sudo()._mpesa_differences()
+            wizard.short_count, wizard.short_amount, wizard.over_count, wizard.over_amount = differences
             wizard.not_prepared_count = wizard.cycle_id.sudo()._mpesa_not_prepared()[0]
             wizard.test_count = self.env["g2p.payment"].search_count(
                 [
@@ -83,7 +94,9 @@ class ReconciliationWizard(models.TransientModel):
                 ]
             )
             wizard.count = sum(count for _state, count, _amount in groups)
+            # All that was issued.
             wizard.amount = sum(amount for _state, _count, amount in groups)
+            wizard.amount += wizard.short_amount - wizard.over_amount
             wizard.currency_id = wizard.cycle_id.sudo().mpesa_currency_id
 
     def action_export_csv(self):

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 from odoo import _, api, fields, models
 from odoo.exceptions import AccessError, UserError, ValidationError
+from odoo.tools import formatLang
 
 from ..gateway.masking import mask_payee
 from ..models import const, statement_facts, statement_match
@@ -44,6 +45,14 @@ class SettleWizard(models.TransientModel):
         required=True,
     )
     receipt = fields.Char(help="The gateway's transaction id, as on its statement.")
+    paid_amount = fields.Monetary(
+        "Amount Paid",
+        compute="_compute_paid_amount",
+        store=True,
+        readonly=False,
+        help="What the gateway has paid, as on its statement, e.g. 90 of 100. The difference stays open.",
+    )
+    differs = fields.Boolean(compute="_compute_differs")
     paid_on = fields.Datetime(help="When the gateway paid, as on its statement.")
     reason = fields.Char(help="How you know. It is kept in the journal.")
     key = fields.Char(default=lambda self: str(uuid4()), readonly=True)
@@ -81,6 +90,22 @@ class SettleWizard(models.TransientModel):
             wizard.count = len(wizard.payment_ids)
             wizard.amount = sum(wizard.payment_ids.mapped("amount_issued"))
             wizard.currency_id = wizard.payment_ids[:1].currency_id
+
+    @api.depends("payment_ids")
+    def _compute_paid_amount(self):
+        for wizard in self:
+            payment = wizard.payment_ids[:1]
+            wizard.paid_amount = payment.mpesa_gateway_amount or payment.amount_issued
+
+    @api.depends("payment_ids", "paid_amount", "outcome", "line_ids")
+    def _compute_differs(self):
+        for wizard in self:
+            issued = wizard.payment_ids[:1].amount_issued
+            wizard.differs = wizard._gives_amount() and abs(issued - wizard.paid_amount) >= 0.005
+
+    def _gives_amount(self):
+        """Whether the person says how much was paid; a line of a statement shows the whole amount."""
+        return self.outcome == "paid" and not self.line_ids
 
     def action_settle(self):
         """Settle all of the payments, or none.
@@ -167,8 +192,15 @@ class SettleWizard(models.TransientModel):
             self._check_written_off()
         if self.outcome == "paid" and len(self.payment_ids) > 1:
             raise ValidationError(_("A receipt is for one payment: settle paid ones one by one."))
+        self._check_amount()
         if self.outcome != "paid" and not self.reason:
             raise ValidationError(_("Give a reason."))
+
+    def _check_amount(self):
+        if self.outcome == "paid" and not 0 < self.paid_amount < float("inf"):
+            raise ValidationError(_("Give the amount that the gateway has paid."))
+        if self.differs and not self.reason:
+            raise ValidationError(_("Another amount than was issued was paid: give a reason."))
 
     def _check_lines(self):
         """A statement settles what it shows as paid, each by a line of its own."""
@@ -328,12 +360,18 @@ class SettleWizard(models.TransientModel):
                 "mpesa_reason": reason[self.outcome],
                 "mpesa_words": self.reason or evidence.get(payment.id, nothing).note or None,
                 "mpesa_receipt": evidence.get(payment.id, nothing).receipt,
+                **({"amount_paid": self._amount_paid(payment)} if self.outcome == "paid" else {}),
             }
             for payment in payments
         ]
 
+    def _amount_paid(self, payment):
+        return self.paid_amount if self._gives_amount() and self.differs else payment.amount_issued
+
     def _journal_row(self, own, payment, proof):
         words = (proof.receipt, fields.Datetime.to_string(proof.paid_on), proof.note) if proof else ()
+        if self.differs:
+            words = (*words, self._difference_in_words(payment))
         return {
             "key": f"{self.key}-{payment.id}",
             "kind": "decision",
@@ -342,13 +380,20 @@ class SettleWizard(models.TransientModel):
             "batch_id": payment.batch_id.id or None,
             "reference": payment.mpesa_reference or None,
             "payee": mask_payee(payment.account_number),
-            "amount": payment.amount_issued,
+            "amount": self._amount_paid(payment),
             "started": own.cr.now(),
             "outcome": self.outcome,
             "words": " ".join(filter(None, (*words, self.reason))),
             "user_id": self.env.uid,
             "statement_id": (proof and proof.statement_id) or None,
         }
+
+    def _difference_in_words(self, payment):
+        return _(
+            "Paid: %(paid)s of %(issued)s.",
+            paid=formatLang(self.env, self.paid_amount, currency_obj=payment.currency_id),
+            issued=formatLang(self.env, payment.amount_issued, currency_obj=payment.currency_id),
+        )
 
     def _tell(self, payments):
         outcome = dict(self._fields["outcome"]._description_selection(self.env))[self.outcome]
@@ -361,4 +406,6 @@ class SettleWizard(models.TransientModel):
                 outcome=outcome,
                 reason=self.reason or self.receipt or ", ".join(self.line_ids.statement_id.mapped("name")),
             )
+            if self.differs:
+                body += " " + self._difference_in_words(own[:1])
             batch._message_log(body=body)
