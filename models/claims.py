@@ -9,11 +9,11 @@ import psycopg2
 
 from ..gateway import clock
 from ..gateway.simple import Order
-from . import const, statement_facts
-from .from_before import unconfirmed
+from . import const
+from .last_look import COLUMNS, payees_of, problem_of
 from .mpesa_payee import registry_text
 from .own_cursor import PASSING, OwnCursor
-from .payment import AS_IT_IS, ENTITLEMENT_STATE, NOW
+from .payment import AS_IT_IS, NOW
 
 # So many payments are looked up at once, and it counts for so many seconds.
 LOOK_AHEAD = 200
@@ -189,10 +189,7 @@ class Claims:
         manager = self.manager.with_env(own)
         own.cr.execute(
             f"""
-            SELECT p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.account_number,
-                   p.mpesa_currency_id, e.partner_id,
-                   {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
-                   {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid
+            SELECT {COLUMNS}
               FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
              WHERE p.id = %s AND p.mpesa_state = 'doubt' AND p.mpesa_reference IS NOT NULL
                AND p.mpesa_gateway = %s AND p.mpesa_sent_at < {NOW} - %s * interval '1 minute'
@@ -209,17 +206,8 @@ class Claims:
 
     def _may_go_again(self, manager, row):
         """What is looked at before a first sending is looked at again; and the payee is the same still."""
-        partner = manager.env["res.partner"].browse(row["partner_id"])
-        payee = manager._mpesa_payees_or_why(partner).get(partner.id)
-        problem = manager._mpesa_problem(
-            row["amount_issued"],
-            payee,
-            row["entitlement_state"],
-            row["initial_amount"],
-            row["shown_as_paid"],
-            row["mpesa_currency_id"],
-        )
-        return not problem and payee == row["account_number"]
+        payee = payees_of(manager, [row]).get(row["partner_id"])
+        return not problem_of(manager, row, payee) and payee == row["account_number"]
 
     # What comes next
 
@@ -254,12 +242,7 @@ class Claims:
     def _candidates(self, own):
         own.cr.execute(
             f"""
-            SELECT p.id, p.name, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reason,
-                   p.mpesa_payee_text, p.mpesa_currency_id,
-                   e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
-                   {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
-                   {unconfirmed("p")} AS unconfirmed,
-                   {AS_IT_IS} AS looked_up
+            SELECT p.name, {COLUMNS}, {AS_IT_IS} AS looked_up
               FROM g2p_payment p
               JOIN g2p_entitlement e ON e.id = p.entitlement_id
              WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'ready' AND p.mpesa_manager_id = %s AND p.id > %s
@@ -281,19 +264,13 @@ class Claims:
     def _sort_out(self, own, rows):
         """Split into pairs of row and payee that can go out, and rows with what keeps them back."""
         manager = self.manager.with_env(own)
-        partners = own["res.partner"].browse({row["partner_id"] for row in rows})
-        payees = manager._mpesa_payees_or_why(partners)
+        payees = payees_of(manager, rows)
         sendable, problems = [], []
         for row in rows:
             payee = payees.get(row["partner_id"])
-            problem = manager._mpesa_problem(
-                row["amount_issued"],
-                payee,
-                row["entitlement_state"],
-                row["initial_amount"],
-                row["shown_as_paid"],
-                row["mpesa_currency_id"],
-            ) or (const.FROM_BEFORE if row["unconfirmed"] else None)
+            # Sent is what was shown.
+            is_other = payee != row["account_number"]
+            problem = problem_of(manager, row, payee) or (const.PAYEE_CHANGED if is_other else None)
             if problem:
                 problems.append((row, problem, registry_text(payee)))
             else:

@@ -30,6 +30,9 @@ CYCLE_CLOSED = "cycle_closed"
 # Why a payment is held back that was ready when it was taken over from the earlier module.
 FROM_BEFORE = "from_before"
 
+# Why a payment is held back whose payee ID is another one than was shown to who sends.
+PAYEE_CHANGED = "payee_changed"
+
 # Why nothing was asked: others who pay from the same account have all of its connections.
 BUSY = "connections_busy"
 
@@ -77,6 +80,7 @@ REASONS = [
     ("other_currency", "The gateway pays in another currency than the program"),
     (CYCLE_CLOSED, "The cycle is cancelled, or the program has ended"),
     (FROM_BEFORE, "It came with the update, and nobody has confirmed that the earlier module did not pay it"),
+    (PAYEE_CHANGED, "The payee ID has changed since it was prepared: click Send to see and send it"),
     ("payee_busy", "Another payment to this payee is on its way"),
     # Because of the payee or the amount.
     ("payee_unknown", "The gateway does not know this payee"),
@@ -155,6 +159,7 @@ HELD = {
     CYCLE_CLOSED,
     "shown_as_paid",
     FROM_BEFORE,
+    PAYEE_CHANGED,
 }
 
 # What is to be done before the person of a refused payment is prepared again: nothing, for what was wrong

@@ -12,8 +12,8 @@ class MpesaCurrency(models.AbstractModel):
         "Currency of the Gateway",
         tracking=True,
         default=lambda self: self.env.ref("base.KES", raise_if_not_found=False),
-        help="In which currency the gateway pays, by its operator's word, e.g. KES. It is told a number, and no"
-        " currency: payments of a program with another one are not sent.",
+        help="In which currency the gateway pays, by its operator's word, e.g. KES. It is told a number,"
+        " and no currency: payments of a program with another one are not sent.",
     )
     program_currency_id = fields.Many2one(
         "res.currency", "Currency of the Program", compute="_compute_program_currency", compute_sudo=True

@@ -73,10 +73,12 @@ class MpesaSend(models.AbstractModel):
         self._want_again(batches.filtered(lambda batch: batch.id in ready and batch.id in on_their_way))
         if ready and on_their_way.issuperset(ready):
             return notification("info", _("These payments are being sent already."))
-        if sum(ready.values()) > MOST_IN_REQUEST:
+        sendable = self._ready_counts(batches, [("mpesa_reason", "not in", list(const.HELD))])
+        number = sum(count for batch_id, count in sendable.items() if batch_id not in on_their_way)
+        if number > MOST_IN_REQUEST:
             # The jobs would leave the gateway in peace still, whatever this person is told.
             durably(self.env, lambda own: self.with_env(own)._mpesa_lift_hold())
-            return self._send_by_jobs(batches, ready, clicked=True)
+            return self._send_by_jobs(batches, ready, number)
         # Its job sends them.
         batches = batches.filtered(lambda batch: batch.id not in on_their_way)
         self._note_sent(batches.browse(ready) & batches)
@@ -194,11 +196,11 @@ class MpesaSend(models.AbstractModel):
         moment = timeline.now()
         durably(self.env, lambda own: batches.with_env(own)._mpesa_happened("sent", moment))
 
-    def _send_by_jobs(self, batches, ready, clicked=False):
+    def _send_by_jobs(self, batches, ready, number=None):
         """Queue the chunks of each batch that is not on its way already, and lock the cycles.
 
         :param dict ready: from batch id to the number of ready payments.
-        :param bool clicked: whether a person sends them now; else they have been sent for.
+        :param int number: how many a person sends now; None where they have been sent for.
         """
         on_their_way = self._on_their_way()
         waiting = batches.filtered(lambda batch: batch.id in ready and batch.id not in on_their_way)
@@ -210,17 +212,16 @@ class MpesaSend(models.AbstractModel):
             self._queue_batch(batch, ready[batch.id])
         if waiting[MOST_QUEUED:]:
             self._queue_queuing()
-        if clicked:
+        if number is not None:
             waiting._mpesa_happened("sent")
-        return notification(
-            "success", _("%s payments are on their way, in the background.", sum(ready.values()))
-        )
+        return notification("success", _("%s payments are on their way, in the background.", number))
 
     def _want_again(self, batches):
         """Have the jobs that are there still, of a click in another mode, go on for this one."""
         others = batches.filtered(self._is_in_another_mode)
         # Such a job may be writing to them.
         if others:
+            self._note_sent(others)
             durably(self.env, lambda own: others.with_env(own)._mpesa_want(self.env.user, self.mode))
 
     def _is_in_another_mode(self, batch):
@@ -350,12 +351,17 @@ class MpesaSend(models.AbstractModel):
         check_access(self.env["g2p.payment"], "write")
         batches.sudo().cycle_id.program_id.with_env(self.env)._mpesa_check_access()
 
-    def _ready_counts(self, batches):
+    def _ready_counts(self, batches, domain=()):
+        """From the id of each of these batches in which something of ours is ready to how many payments.
+
+        :param domain: only those of them.
+        """
         groups = self.env["g2p.payment"]._read_group(
             [
                 ("batch_id", "in", batches.ids),
                 ("mpesa_state", "=", const.READY),
                 ("mpesa_manager_id", "=", self.id),
+                *domain,
             ],
             ["batch_id"],
             ["__count"],

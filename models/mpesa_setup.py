@@ -13,6 +13,8 @@ ADDRESSES = (
     "balance_endpoint_url",
     "username",
 )
+# What is known of repeats: whoever says that they are safe decides what is sent again.
+REPEATS = ("honours_idempotency_key", "key_hours")
 
 
 class MpesaSetup(models.AbstractModel):
@@ -81,17 +83,21 @@ class MpesaSetup(models.AbstractModel):
 
     def _mpesa_changed_addresses(self, vals):
         """Those whose gateway is another one with ``vals``."""
-        names = [name for name in ADDRESSES if name in vals]
+        return self._mpesa_changed(vals, ADDRESSES)
+
+    def _mpesa_changed(self, vals, names):
+        names = [name for name in names if name in vals]
         return self.filtered(lambda m: any((m[name] or "") != (vals[name] or "") for name in names))
 
     def _mpesa_check_who_changes(self, vals):
-        for manager in self._mpesa_changed_addresses(vals):
+        for manager in self._mpesa_changed(vals, (*ADDRESSES, *REPEATS)):
             if not manager._mpesa_may_change_addresses():
                 raise AccessError(
                     _(
-                        "Only an administrator changes the addresses and the user name of a gateway: whoever"
-                        " does decides whose word counts for paid. An administrator can allow it to program"
-                        " managers, on the payment manager."
+                        "Only an administrator changes the addresses and the user name of a gateway, and what"
+                        " is known of repeats: whoever does decides whose word counts for paid, and what is"
+                        " sent again. An administrator can allow it to program managers, on the payment"
+                        " manager."
                     )
                 )
 

@@ -36,8 +36,8 @@ ENTITLEMENT_STATE = f"""(
       FROM g2p_cycle c JOIN g2p_program program ON program.id = c.program_id WHERE c.id = p.cycle_id)"""
 # What a payment p with its entitlement e must still be when it is claimed, as a text. When it was claimed
 # last, too: somebody may have claimed it since, and given it back.
-AS_IT_IS = f"""concat_ws(' ', p.batch_id, p.amount_issued, {ENTITLEMENT_STATE}, e.initial_amount,
-    p.mpesa_reference, p.mpesa_sent_at)"""
+AS_IT_IS = f"""concat_ws(' ', e.partner_id, p.batch_id, p.amount_issued, {ENTITLEMENT_STATE},
+    e.initial_amount, p.mpesa_reference, p.mpesa_sent_at, p.account_number)"""
 # Columns that a row may have beside, on which it depends whether its payment is moved at all.
 MOVE_GUARDS = {
     # Only what this claim holds, or held.
@@ -132,6 +132,12 @@ class Payment(models.Model):
         prefetch=False,
         help="What stands where the payee ID should be, as it was when it was last looked at."
         " Correct it there.",
+    )
+    mpesa_payee_changed = fields.Boolean(
+        "Payee Changed",
+        readonly=True,
+        copy=False,
+        help="The payee ID is another one than when the payment was prepared: the registry has changed.",
     )
     mpesa_reference = fields.Char(
         "Payment Reference",
@@ -312,10 +318,10 @@ class Payment(models.Model):
             UPDATE g2p_payment p
                SET mpesa_currency_id = coalesce(j.currency_id, jo.currency_id, o.currency_id)
               FROM g2p_payment one
-              LEFT JOIN account_journal j ON j.id = one.journal_id
-              LEFT JOIN res_company jo ON jo.id = j.company_id
               LEFT JOIN g2p_cycle c ON c.id = one.cycle_id
               LEFT JOIN g2p_program g ON g.id = c.program_id
+              LEFT JOIN account_journal j ON j.id = coalesce(one.journal_id, g.journal_id)
+              LEFT JOIN res_company jo ON jo.id = j.company_id
               LEFT JOIN res_company o ON o.id = g.company_id
              WHERE one.id = p.id AND p.mpesa_state IS NOT NULL AND p.mpesa_currency_id IS NULL
             """

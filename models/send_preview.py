@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from . import const, statement_facts
-from .from_before import unconfirmed
+from . import const
+from .last_look import COLUMNS, payees_of, problem_of
 from .mpesa_payee import registry_text
 from .own_cursor import durably, own_transaction
-from .payment import ENTITLEMENT_STATE
 
 # Ready payments that are looked at anew, those first that something was known against.
-MOST_LOOKED_AT = 1000
+MOST_LOOKED_AT = 5000
 
 
 @dataclass
@@ -31,13 +30,18 @@ class Preview:
     :param Totals sendable: those that Send takes.
     :param dict held: from the reason that keeps payments back to their totals.
     :param dict states: from each other state to the totals of the payments in it.
-    :param list repeated: payees of sendable payments that occur more than once in the cycle.
+    :param list repeated: payees of sendable payments that occur more than once in the cycle, each as a list
+        of how it is written.
+    :param int changed: how many sendable payments have another payee than when they were prepared.
+    :param str shown: which payments, to whom and how much, each as a digest, with spaces between.
     """
 
     sendable: Totals = field(default_factory=Totals)
     held: dict = field(default_factory=dict)
     states: dict = field(default_factory=dict)
     repeated: list = field(default_factory=list)
+    changed: int = 0
+    shown: str = ""
 
 
 # Of one manager, in these batches, and of them only these if there are any.
@@ -55,7 +59,22 @@ def preview(manager, batches, payments=None):
     with own_transaction(manager.env) as own:
         found = count(own, which)
         found.repeated = repeated_payees(own, which)
+        rows = _what_goes(own, which)
+        found.changed = sum(changed for _what, changed in rows)
+        found.shown = " ".join(what for what, _changed in rows)
         return found
+
+
+def _what_goes(env, which):
+    """A text for each payment that Send takes, of its id, payee and amount; and whether the payee changed."""
+    # Compared by Python: of new rows PostgreSQL knows nothing, and would compare each with each.
+    env.cr.execute(
+        "SELECT hashtextextended(concat_ws(' ', p.id, p.account_number, p.amount_issued), 0)::text,"
+        f" coalesce(p.mpesa_payee_changed, FALSE) FROM g2p_payment p WHERE {OURS}"
+        " AND p.mpesa_state = 'ready' AND NOT coalesce(p.mpesa_reason, '') = ANY(%s)",
+        [*which, list(const.HELD)],
+    )
+    return env.cr.fetchall()
 
 
 def look_again(manager, which):
@@ -66,60 +85,47 @@ def look_again(manager, which):
     cr = manager.env.cr
     cr.execute(
         f"""
-        SELECT p.id, p.amount_issued, p.mpesa_reason, p.mpesa_payee_text, p.mpesa_currency_id,
-               e.partner_id, {ENTITLEMENT_STATE} AS entitlement_state, e.initial_amount,
-               {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
-               {unconfirmed("p")} AS unconfirmed
+        SELECT {COLUMNS}
           FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id
          WHERE {OURS} AND p.mpesa_state = 'ready'
-         ORDER BY p.mpesa_reason IS NULL, p.id
+         ORDER BY p.mpesa_reason IS NULL AND p.account_number IS NOT NULL, p.id
          LIMIT %s
         """,
         [*which, MOST_LOOKED_AT],
     )
     rows = cr.dictfetchall()
-    partners = manager.env["res.partner"].browse({row["partner_id"] for row in rows})
-    payees = manager._mpesa_payees_or_why(partners)
-    found = [
-        (
-            row,
-            manager._mpesa_problem(
-                row["amount_issued"],
-                payees.get(row["partner_id"]),
-                row["entitlement_state"],
-                row["initial_amount"],
-                row["shown_as_paid"],
-                row["mpesa_currency_id"],
-            )
-            or (const.FROM_BEFORE if row["unconfirmed"] else None),
-        )
-        for row in rows
-    ]
+    payees = payees_of(manager, rows)
+    changes = (_change(manager, row, payees.get(row["partner_id"])) for row in rows)
+    write_changes(cr, [change for change in changes if change])
+
+
+def _change(manager, row, payee):
+    """What is to be written of a payment, for :func:`write_changes`; None where all stands there."""
+    problem = problem_of(manager, row, payee)
     # What the gateway said of one that can go out stays, until it goes out.
-    write_reasons(
-        cr,
-        [
-            (row["id"], problem, text)
-            for row, problem in found
-            for text in [registry_text(payees.get(row["partner_id"]))]
-            if (row["mpesa_reason"] != problem and (problem or row["mpesa_reason"] in const.HELD))
-            or (problem and row["mpesa_payee_text"] != text)
-        ],
-    )
+    reason = problem if problem or row["mpesa_reason"] in const.HELD else row["mpesa_reason"]
+    new = (reason, registry_text(payee), payee or None)
+    if new == (row["mpesa_reason"], row["mpesa_payee_text"], row["account_number"]):
+        return None
+    return row["id"], *new
 
 
-def write_reasons(cr, changes):
-    """Write a payment's id, what keeps it back, None for nothing, and the registry's text, of each.
+def write_changes(cr, changes):
+    """Write a payment's id, what keeps it back, None for nothing, the registry's text, and its payee.
 
-    Where it is ready still.
+    Where it is ready still. That its payee is another one than when it was prepared stays noted on it.
 
     Nothing was locked while they were looked for: a sender takes locked payments for somebody else's.
     """
     if changes:
+        line = "(%s, %s::varchar, %s::varchar, %s::varchar)"
         cr.execute(
-            "UPDATE g2p_payment p SET mpesa_reason = v.reason, mpesa_payee_text = v.text, mpesa_words = NULL"
-            f" FROM (VALUES {', '.join(['(%s, %s::varchar, %s::varchar)'] * len(changes))})"
-            " AS v(id, reason, text)"
+            "UPDATE g2p_payment p SET mpesa_reason = v.reason, mpesa_payee_text = v.text,"
+            "   account_number = v.payee,"
+            "   mpesa_words = CASE WHEN p.mpesa_reason IS NOT DISTINCT FROM v.reason THEN p.mpesa_words END,"
+            "   mpesa_payee_changed = coalesce(p.mpesa_payee_changed, FALSE)"
+            "       OR coalesce(p.account_number <> v.payee, FALSE)"
+            f" FROM (VALUES {', '.join([line] * len(changes))}) AS v(id, reason, text, payee)"
             " WHERE p.id = v.id AND p.mpesa_state = 'ready'",
             [value for change in changes for value in change],
         )
@@ -152,13 +158,14 @@ def repeated_payees(env, which):
     # In one pass, without a join: of new rows PostgreSQL knows nothing, and would compare each with each.
     batch_ids, manager_id, ids, _ids = which
     env.cr.execute(
-        "SELECT account_number FROM g2p_payment p"
+        "SELECT array_agg(DISTINCT account_number) FROM g2p_payment p"
         " WHERE cycle_id = ANY(ARRAY(SELECT cycle_id FROM g2p_payment_batch WHERE id = ANY(%s)))"
         " AND mpesa_manager_id = %s AND mpesa_state <> 'refused'"
-        " AND account_number IS NOT NULL GROUP BY account_number"
+        # An e-mail address goes out as it is written; capitals make nobody another person.
+        " AND account_number IS NOT NULL GROUP BY lower(account_number)"
         " HAVING count(*) > 1"
         " AND bool_or(batch_id = ANY(%s) AND (%s::int4[] IS NULL OR p.id = ANY(%s))"
         "     AND mpesa_state = 'ready' AND NOT coalesce(mpesa_reason, '') = ANY(%s))",
         [batch_ids, manager_id, batch_ids, ids, ids, list(const.HELD)],
     )
-    return [row[0] for row in env.cr.fetchall()]
+    return [payees for (payees,) in env.cr.fetchall()]

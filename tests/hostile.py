@@ -178,6 +178,7 @@ METHODS = {
         ),
         "action_send": row(),
         "action_open_repeated": row(),
+        "action_open_changed": row(),
         "action_confirm_before": row(),
         "action_open_under_way": row(),
         "action_open_doubt": row(),

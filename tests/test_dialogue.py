@@ -86,6 +86,71 @@ class TestDialogue(DialogueCase):
         self.assertEqual(wizard.repeated_count, 1)
         self.assertEqual(self.rows(wizard.action_open_repeated()).partner_id, self.people[:3])
 
+    def test_payees_are_those_of_now_and_not_those_of_prepare(self):
+        self.prepare()
+        for person in self.people[:3]:
+            person.phone = f"+{phone(0)}"
+        wizard = self.open()
+        self.assertEqual((wizard.repeated_count, wizard.changed_count), (1, 2))
+        self.assertEqual(self.rows(wizard.action_open_repeated()).partner_id, self.people[:3])
+        self.assertEqual(self.rows(wizard.action_open_changed()).partner_id, self.people[1:3])
+        # Whoever looks next is told so, too.
+        self.assertEqual(self.open().changed_count, 2)
+        wizard.action_send()
+        self.assert_states(paid=10)
+        self.assertEqual(self.gateway.ledger()["paid"][phone(0)], 300)
+        self.assert_agrees()
+
+    def test_capitals_make_nobody_another_payee(self):
+        self.manager.payee_id_type = "email"
+        for number, person in enumerate(self.people):
+            person.email = f"person{number}@example.org"
+        self.people[1].email = "Person0@Example.org"
+        self.prepare()
+        wizard = self.open()
+        self.assertEqual(wizard.repeated_count, 1)
+        self.assertEqual(self.rows(wizard.action_open_repeated()).partner_id, self.people[:2])
+
+    def test_another_payee_than_was_shown_is_shown_first(self):
+        self.prepare()
+        wizard = self.open()
+        self.people[4].phone = f"+{phone(40)}"
+        self.env.flush_all()
+        self.assertEqual(wizard.action_send()["res_id"], wizard.id)
+        self.assertEqual((wizard.has_grown, wizard.changed_count), (True, 1))
+        self.assert_states(ready=10)
+        wizard.action_send()
+        self.assert_states(paid=10)
+        self.assertIn(phone(40), self.gateway.ledger()["paid"])
+
+    def test_another_amount_than_was_shown_is_shown_first(self):
+        self.entitlements.initial_amount = 200
+        payments = self.prepare()
+        payments[0].amount_issued = 150
+        wizard = self.open()
+        # The sum is the same.
+        payments[0].amount_issued = 200
+        payments[1].amount_issued = 150
+        self.env.flush_all()
+        self.assertEqual(wizard.action_send()["res_id"], wizard.id)
+        self.assertTrue(wizard.has_grown)
+        self.assert_states(ready=10)
+
+    def test_a_payee_that_nobody_was_shown_is_not_paid(self):
+        self.prepare()
+        self.people[4].phone = f"+{phone(40)}"
+        self.env.flush_all()
+        message = self.manager._mpesa_send(self.payments().batch_id)["params"]["message"]
+        self.assertIn("The payee ID has changed", message)
+        self.assert_states(paid=9, ready=1)
+        self.assertEqual(self.payments()[4].mpesa_reason, "payee_changed")
+        wizard = self.open()
+        self.assertEqual((wizard.count, wizard.changed_count, wizard.held_count), (1, 1, 0))
+        wizard.action_send()
+        self.assert_states(paid=10)
+        self.assertIn(phone(40), self.gateway.ledger()["paid"])
+        self.assert_agrees()
+
     def test_who_is_approved_and_was_not_prepared(self):
         self.prepare()
         self.assertEqual(self.open().not_prepared_count, 0)

@@ -60,9 +60,7 @@ class Sender:
         self.dispatch = Dispatch(manager, batches)
         self.claims, self.lease = self.dispatch._claims, self.dispatch._lease
         self.manager = manager
-        # Nobody looks after it while the sender is held still.
         self.share = self.dispatch._share
-        self.share.acquire()
         self.waiting = []
         self.answered = []
         # What it has nothing more to do with: recorded, or given back.
@@ -77,8 +75,9 @@ class Sender:
 
     def order(self, item):
         self.waiting.remove(item)
-        self.share.look()
-        with self.manager._mpesa_client(self.dispatch._note) as client:
+        # For this order alone: nobody looks after it while the sender is held still, and others wait for it.
+        with contextlib.closing(self.share), self.manager._mpesa_client(self.dispatch._note) as client:
+            self.share.acquire()
             self.answered.append(self.dispatch._order(client, item))
 
     def record(self, outcome):

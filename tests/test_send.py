@@ -396,6 +396,30 @@ class TestJobs(ProgramCase):
         self.run_job(self.jobs())
         self.assert_states(paid=26)
 
+    def test_who_has_clicked_while_another_ones_jobs_waited_is_a_sender(self):
+        person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
+        self.prepare()
+        self.send()
+        self.manager.mode = "live"
+        click_send(self.cycle.with_user(person))
+        events = self.env["g2p.payment.mpesa.event"].search([("kind", "=", "sent")])
+        self.assertEqual(events.batch_id, self.payments().batch_id)
+        self.assertEqual(events.user_id, self.env.user | person)
+
+    def test_on_their_way_are_those_that_are_sent_and_no_others(self):
+        self.people[1].phone = False
+        self.prepare()
+        self.entitlements[0].copy({"state": "approved"})
+        self.prepare()
+        self.assertIn("26 payments are on their way", self.send())
+
+    def test_those_that_are_held_back_make_no_job(self):
+        for person in self.people[:20]:
+            person.phone = False
+        self.prepare()
+        self.assertIn("6 sent now", self.send())
+        self.assert_states(ready=20, paid=6)
+
     def test_a_gateway_that_is_away_is_left_in_peace_by_jobs(self):
         self.prepare()
         self.send()

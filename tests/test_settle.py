@@ -201,8 +201,18 @@ class TestSettle(ProgramCase):
     def test_not_written_off_by_who_has_sent_its_batch_without_it(self):
         ready = self.one_more()
         ready.batch_id.with_user(self.finance)._mpesa_happened("sent")
-        with self.assertRaisesRegex(UserError, "must write it off"):
+        with self.assertRaisesRegex(UserError, "or its batch"):
             self.write_off(ready)
+
+    def test_nor_is_a_doubt_settled_by_who_has_clicked_send_for_its_batch(self):
+        self.doubt.batch_id.with_user(self.finance)._mpesa_happened("sent")
+        for vals in (
+            {"outcome": "not_paid", "reason": "I know"},
+            {"outcome": "paid", "receipt": "TX1", "paid_on": fields.Datetime.now()},
+        ):
+            with self.assertRaisesRegex(UserError, "or its batch"):
+                self.settle(**vals)
+        self.assert_states(paid=2, doubt=1)
 
     def test_not_written_off_by_who_has_prepared_it(self):
         ready = self.one_more()

@@ -86,6 +86,9 @@ class TestSetup(ProgramCase):
     def test_only_administrators_change_addresses(self):
         manager = self.manager.with_user(self.person)
         self.assertFalse(manager.may_change_addresses)
+        for vals in ({"honours_idempotency_key": not manager.honours_idempotency_key}, {"key_hours": 100}):
+            with self.assertRaises(AccessError):
+                manager.write(vals)
         for name in ("auth", "payment", "status", "balance"):
             with self.assertRaisesRegex(AccessError, "Only an administrator"):
                 self.change(manager, f"{name}_endpoint_url")

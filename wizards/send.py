@@ -55,7 +55,11 @@ class SendWizard(models.TransientModel):
     refused_count = fields.Integer("Refused", readonly=True)
     has_grown = fields.Boolean(readonly=True)
     others = fields.Char("Of Other Managers", readonly=True)
+    changed_count = fields.Integer("Payees Changed Since They Were Prepared", readonly=True)
     shown = fields.Char(readonly=True, help="To which gateway and in which mode, as a digest.")
+    shown_payments = fields.Text(
+        readonly=True, prefetch=False, help="Which payments, to whom and how much, as digests."
+    )
     has_moved = fields.Boolean(readonly=True)
     must_type = fields.Boolean(compute="_compute_must_type")
     typed_amount = fields.Char("Type the Amount", help="The whole sum that is to be sent, e.g. 65,750.")
@@ -102,7 +106,6 @@ class SendWizard(models.TransientModel):
                     "balance": balance or 0,
                     "balance_reason": reason,
                     "not_prepared_count": batches.cycle_id.sudo()._mpesa_not_prepared()[0],
-                    "repeated_count": len(found.repeated),
                     "others": self._others(manager, batches),
                     **self._counts(found),
                 }
@@ -136,6 +139,9 @@ class SendWizard(models.TransientModel):
         return {
             "count": found.sendable.count,
             "amount": found.sendable.amount,
+            "repeated_count": len(found.repeated),
+            "changed_count": found.changed,
+            "shown_payments": found.shown,
             "held_count": sum(totals.count for totals in found.held.values()),
             "held_ids": [
                 fields.Command.clear(),
@@ -202,9 +208,13 @@ class SendWizard(models.TransientModel):
         return True
 
     def _has_grown(self):
-        """Whether more can go out since, as payments came in or were corrected; then they are shown first."""
+        """Whether something else would go out than was shown: more, to another payee, another amount.
+
+        Then that is shown first. People and amounts may have been corrected since.
+        """
         found = preview(self.manager_id, self.batch_ids, self.payment_ids)
-        if found.sendable.count <= self.count and found.sendable.amount < self.amount + 0.005:
+        seen = set((self.sudo().shown_payments or "").split())
+        if seen.issuperset(found.shown.split()):
             return False
         self.sudo().write({**self._counts(found), "has_grown": True, "typed_amount": False})
         return True
@@ -246,11 +256,18 @@ class SendWizard(models.TransientModel):
         """The payments, in the whole cycle, of payees that occur more than once."""
         ids = self.payment_ids.ids or None
         which = [self.batch_ids.ids, self.manager_id.id, ids, ids]
-        payees = repeated_payees(self.env, which)[:MOST_SHOWN]
+        payees = [text for texts in repeated_payees(self.env, which)[:MOST_SHOWN] for text in texts]
         return self._open_payments(
             _("Payees That Occur More Than Once"),
             [("account_number", "in", payees), ("mpesa_state", "!=", const.REFUSED)],
             batches=self.batch_ids.cycle_id.payment_batch_ids,
+        )
+
+    def action_open_changed(self):
+        """The payments whose payee is another one than when they were prepared."""
+        return self._open_payments(
+            _("Payees Changed Since They Were Prepared"),
+            [("mpesa_state", "=", const.READY), ("mpesa_payee_changed", "=", True)],
         )
 
     def action_open_under_way(self):

@@ -48,7 +48,6 @@ class SendWizard(models.TransientModel):
         self.sudo().write(
             {
                 **self._counts(found),
-                "repeated_count": len(found.repeated),
                 "before_is_compared": False,
                 "balance_known": balance is not None,
                 "balance": balance or 0,

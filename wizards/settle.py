@@ -126,8 +126,13 @@ class SettleWizard(models.TransientModel):
         check_access(self.payment_ids, "write")
         payments = self.payment_ids.sudo()
         sent = payments.mpesa_attempt_ids.filtered(lambda attempt: attempt.kind == "payment")
-        if self.env.user in payments.mpesa_sender_id | sent.user_id:
-            raise UserError(_("You have sent one of these payments yourself. Somebody else must settle it."))
+        if self.env.user in payments.mpesa_sender_id | sent.user_id or self._has_sent(payments.batch_id):
+            raise UserError(
+                _(
+                    "You have sent one of these payments, or its batch, yourself. Somebody else must settle"
+                    " it, or write it off."
+                )
+            )
         never_sent = payments.filtered(lambda payment: payment.mpesa_state == const.READY)
         if self.outcome in ("write_off", "allow_again") or never_sent:
             self._check_no_part_in(payments)
@@ -141,19 +146,22 @@ class SettleWizard(models.TransientModel):
                 )
             )
 
-    def _check_no_part_in(self, payments):
-        """What was never sent has no sender; but somebody prepared it, or sent its batch without it."""
-        part = [
-            ("batch_id", "in", payments.batch_id.ids),
+    def _has_sent(self, batches):
+        """Whether the user has ever clicked Send for one of them, whoever's jobs then sent it."""
+        domain = [
+            ("batch_id", "in", batches.ids),
             ("kind", "=", "sent"),
             ("user_id", "=", self.env.uid),
         ]
-        events = self.env["g2p.payment.mpesa.event"].sudo()
-        if self.env.user in payments.create_uid or events.search_count(part, limit=1):
+        return bool(self.env["g2p.payment.mpesa.event"].sudo().search_count(domain, limit=1))
+
+    def _check_no_part_in(self, payments):
+        """What was never sent has no sender; but somebody prepared it."""
+        if self.env.user in payments.create_uid:
             raise UserError(
                 _(
-                    "You have prepared one of these payments, or sent its batch, yourself. Somebody else must"
-                    " write it off, or settle it."
+                    "You have prepared one of these payments yourself. Somebody else must write it off, or"
+                    " settle it."
                 )
             )
 
