@@ -176,6 +176,19 @@ class TestOldLook(ProgramCase):
         again = {item.payment_id: item.order.reference for item in self.claim(20)}
         self.assertEqual(again, {item.payment_id: references[item.payment_id] for item in taken})
 
+    def test_what_became_somebody_elses_since_is_not_claimed(self):
+        self.env.cr.execute(
+            "UPDATE g2p_entitlement SET partner_id = %s WHERE id = %s",
+            [self.people[0].id, self.entitlements[5].id],
+        )
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET account_number = %s WHERE entitlement_id = %s",
+            [phone(70), self.entitlements[6].id],
+        )
+        self.env.invalidate_all()
+        self.assertEqual(len(self.claim(20)), 7)
+        self.assert_states(sending=8, ready=2)
+
     def test_the_database_keeps_a_reference_whoever_writes(self):
         self.env.invalidate_all()
         payment = self.payments()[0]
