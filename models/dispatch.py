@@ -204,7 +204,7 @@ class Dispatch:
 
         def look(own):
             manager = self.manager.with_env(own)
-            if manager.mpesa_hold_until and manager.mpesa_hold_until > own.cr.now():
+            if manager._mpesa_is_held():
                 self._stop(manager.mpesa_hold_reason, "")
 
         durably(self.env, look)

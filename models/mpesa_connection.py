@@ -33,7 +33,7 @@ class MpesaConnection(models.AbstractModel):
         """
         self.ensure_one()
         check_access(self, "write")
-        passed, sentence = self._try_connection()
+        passed, sentence, balance = self._try_connection()
         warning = self._server_may_forget()
         self.sudo().write(
             {
@@ -44,6 +44,8 @@ class MpesaConnection(models.AbstractModel):
                 "test_warning": warning,
             }
         )
+        if passed and self._mpesa_has_proved(balance):
+            self._mpesa_end_hold()
         # The form keeps the sentence; that of the last test would stand beside that of the next.
         kind = "danger" if not passed else "warning" if warning else "success"
         return notification(kind, f"{sentence} {warning}".strip(), sticky=False)
@@ -67,7 +69,10 @@ class MpesaConnection(models.AbstractModel):
         )
 
     def _try_connection(self):
-        """Whether all went well, and the sentence that says what. Each contact is journalled."""
+        """Whether all went well, the sentence that says what, and the float if it is known.
+
+        Each contact is journalled.
+        """
         journal = self.env["g2p.payment.mpesa.attempt"]
         rows = []
         balance = None
@@ -78,7 +83,7 @@ class MpesaConnection(models.AbstractModel):
                 self._mpesa_client(lambda contact: rows.append(journal._row(contact))) as client,
             ):
                 if not is_there:
-                    return False, self._connection_busy()
+                    return False, self._connection_busy(), None
                 client.log_in()
                 if self.balance_endpoint_url:
                     name = "balance_endpoint_url"
@@ -88,15 +93,16 @@ class MpesaConnection(models.AbstractModel):
                     # One that it has never seen.
                     client.status(str(uuid4()))
         except errors.GatewayError as error:
-            return False, self._connection_problem(name, error)
+            return False, self._connection_problem(name, error), None
         finally:
             rows = [row | {"manager_id": self.id} for row in rows]
             durably(self.env, lambda own: own[journal._name]._record(rows))
+        works = self._connection_works(balance)
         if self.currency_differs:
-            return False, self._connection_works(balance) + " " + self._mpesa_currency_sentence()
+            return False, f"{works} {self._mpesa_currency_sentence()}", balance
         if self.mpesa_no_country:
-            return False, self._connection_works(balance) + " " + self._mpesa_no_country_sentence()
-        return True, self._connection_works(balance)
+            return False, f"{works} {self._mpesa_no_country_sentence()}", balance
+        return True, works, balance
 
     def _connection_busy(self):
         return _(

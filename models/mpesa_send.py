@@ -1,6 +1,4 @@
-import math
-
-from odoo import SUPERUSER_ID, _, fields, models
+from odoo import SUPERUSER_ID, _, models
 from odoo.exceptions import AccessError
 from odoo.tools import config
 
@@ -8,11 +6,11 @@ from odoo.addons.queue_job.exception import RetryableJobError
 
 from ..gateway.errors import GatewayError
 from . import const, timeline
-from .dispatch import PASSES, Dispatch
+from .dispatch import Dispatch
 from .inside import delayed, in_job, job_uuid
 from .notify import notification
 from .own_cursor import durably
-from .payment import NOW, check_access
+from .payment import check_access
 
 # A web request sends at most so many payments, and begins none after so many seconds.
 MOST_IN_REQUEST = 25
@@ -27,11 +25,8 @@ ALIVE = ("wait_dependencies", "pending", "enqueued", "started")
 MOST_QUEUED = 200
 # Seconds before Odoo would kill its worker at which a job begins nothing more.
 JOB_MARGIN = 60
-# Minutes that jobs leave a gateway in peace for: what passes by itself, and what somebody has to mend.
-HOLD_MINUTES = 5
 # Seconds after which a job comes again for which there was no connection.
 BUSY_SECONDS = 5
-HOLD_MINUTES_FOR_US = 60
 
 
 class MpesaSend(models.AbstractModel):
@@ -39,9 +34,6 @@ class MpesaSend(models.AbstractModel):
 
     _name = "g2p.mpesa.send.mixin"
     _description = "M-Pesa Payment Manager: Send"
-
-    mpesa_hold_until = fields.Datetime("Left in Peace Until", readonly=True, copy=False)
-    mpesa_hold_reason = fields.Selection(const.REASONS, readonly=True, copy=False)
 
     def send_payments(self, batches):
         """Show what would be sent, and ask. A button's method: programs call ``_mpesa_send``.
@@ -68,6 +60,8 @@ class MpesaSend(models.AbstractModel):
         self._mpesa_require_same_place()
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
+        # Jobs would leave the gateway in peace still, whatever this person is told.
+        self._mpesa_lift_hold()
         on_their_way = self._on_their_way()
         ready = self._ready_counts(batches)
         self._want_again(batches.filtered(lambda batch: batch.id in ready and batch.id in on_their_way))
@@ -76,8 +70,6 @@ class MpesaSend(models.AbstractModel):
         sendable = self._ready_counts(batches, [("mpesa_reason", "not in", list(const.HELD))])
         number = sum(count for batch_id, count in sendable.items() if batch_id not in on_their_way)
         if number > MOST_IN_REQUEST:
-            # The jobs would leave the gateway in peace still, whatever this person is told.
-            durably(self.env, lambda own: self.with_env(own)._mpesa_lift_hold())
             return self._send_by_jobs(batches, ready, number)
         # Its job sends them.
         batches = batches.filtered(lambda batch: batch.id not in on_their_way)
@@ -100,6 +92,7 @@ class MpesaSend(models.AbstractModel):
         self._mpesa_require_same_place()
         if not batches:
             return notification("warning", _("There are no payment batches to send."))
+        self._mpesa_lift_hold()
         self._note_sent(batches)
         result = Dispatch(self, batches).run()
         self.env.invalidate_all()
@@ -115,6 +108,7 @@ class MpesaSend(models.AbstractModel):
         """Send these ready payments now, a handful; the rest of their batches waits."""
         self._require_sender(payments.batch_id)
         self._mpesa_require_same_place()
+        self._mpesa_lift_hold()
         self._note_sent(payments.batch_id)
         result = Dispatch(self, payments.batch_id, seconds=SECONDS_IN_REQUEST, payments=payments).run()
         self.env.invalidate_all()
@@ -271,10 +265,8 @@ class MpesaSend(models.AbstractModel):
         if self._mpesa_moved():
             self._mpesa_stop_for_place(self._mpesa_wanted())
             return
-        now = self.env.cr.now()
-        if self.mpesa_hold_until and self.mpesa_hold_until > now:
-            return
-        self._queue_wanted()
+        if not self._mpesa_is_held():
+            self._queue_wanted()
 
     def _queue_wanted(self):
         """Queue batches that were sent for and have no job, a good many.
@@ -318,30 +310,6 @@ class MpesaSend(models.AbstractModel):
         batch._mpesa_call_finance_once(
             _("Nobody sends this batch"),
             _("%s has sent for it, and may not send payments any more. Somebody else is to.", sender.name),
-        )
-
-    def _mpesa_note_hold(self, result):
-        """Have jobs leave a gateway in peace for a while. A person who clicks is not held back."""
-        if result.stopped:
-            minutes = HOLD_MINUTES if result.stopped in PASSES else HOLD_MINUTES_FOR_US
-            minutes = max(minutes, math.ceil(result.hold_seconds / 60))
-            until, reason = f"{NOW} + interval '{minutes} minutes'", result.stopped
-        elif result.counts and self.mpesa_hold_until:
-            until, reason = "NULL", None
-        else:
-            return
-        self.env.cr.execute(
-            f"UPDATE {self._table} SET mpesa_hold_until = {until}, mpesa_hold_reason = %s WHERE id IN ("
-            # Somebody who prepares holds the row; then it is left as it is.
-            f"SELECT id FROM {self._table} WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)",
-            [reason, self.id],
-        )
-
-    def _mpesa_lift_hold(self):
-        self.env.cr.execute(
-            f"UPDATE {self._table} SET mpesa_hold_until = NULL, mpesa_hold_reason = NULL WHERE id IN ("
-            f"SELECT id FROM {self._table} WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)",
-            [self.id],
         )
 
     def _require_sender(self, batches):

@@ -63,6 +63,8 @@ class MpesaStatus(models.AbstractModel):
     def _mpesa_look_after(self, ends):
         """One manager's part of the scheduled job; each step is committed on its own."""
         durably(self.env, lambda own: self.with_env(own)._mpesa_give_up())
+        if self._mpesa_is_float_enough_again():
+            self._mpesa_lift_hold()
         durably(self.env, lambda own: self.with_env(own)._mpesa_sweep())
         try:
             self._mpesa_refresh_status(most=MOST_IN_RUN, ends=ends)

@@ -44,6 +44,12 @@ class MpesaOverview(models.AbstractModel):
     mpesa_mode = fields.Selection(const.MODES, "Mode", compute="_compute_mpesa_manager", compute_sudo=True)
     mpesa_gateway_name = fields.Char("Gateway", compute="_compute_mpesa_manager", compute_sudo=True)
     mpesa_can_ask = fields.Boolean(compute="_compute_mpesa_manager", compute_sudo=True)
+    mpesa_hold_until = fields.Datetime(
+        "Left in Peace Until", compute="_compute_mpesa_manager", compute_sudo=True
+    )
+    mpesa_hold_reason = fields.Selection(
+        const.REASONS, "Why It Is Left in Peace", compute="_compute_mpesa_manager", compute_sudo=True
+    )
     mpesa_no_send = fields.Boolean("Not to Be Sent by the User", compute="_compute_mpesa_no_send")
     mpesa_ready_amount = fields.Float("Amount Ready", compute="_compute_mpesa_amounts")
     mpesa_under_way_amount = fields.Float("Amount on Its Way", compute="_compute_mpesa_amounts")
@@ -96,6 +102,9 @@ class MpesaOverview(models.AbstractModel):
             record.mpesa_mode = manager.mode
             record.mpesa_gateway_name = manager.name
             record.mpesa_can_ask = bool(manager.status_endpoint_url)
+            is_held = bool(manager) and record.mpesa_ready_count > 0 and manager._mpesa_is_held()
+            record.mpesa_hold_until = is_held and manager.mpesa_hold_until
+            record.mpesa_hold_reason = is_held and manager.mpesa_hold_reason
             record.mpesa_currency_id = currencies.get(record.id) or record.program_id._mpesa_currency()
 
     @api.depends_context("uid")
@@ -224,6 +233,14 @@ class MpesaOverview(models.AbstractModel):
             # Without a choice, all of the cycle would be prepared.
             return notification("warning", _("There is nobody to be prepared again."))
         return manager.prepare_payments(refused.cycle_id[:1], refused.entitlement_id)
+
+    def action_mpesa_go_on(self):
+        """Have jobs send at once what was sent for, though they would leave the gateway in peace still.
+
+        :return: a client action; a dialogue, where nobody has sent for anything.
+        """
+        self.ensure_one()
+        return self.sudo()._mpesa_managers()[self.id].with_env(self.env)._mpesa_go_on(self._mpesa_batches())
 
     def action_mpesa_gateway(self):
         """The set-up of the gateway that sends these payments."""

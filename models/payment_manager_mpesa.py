@@ -31,6 +31,7 @@ class MpesaPaymentManager(models.Model):
         "g2p.mpesa.connection.mixin",
         "g2p.mpesa.currency.mixin",
         "g2p.mpesa.digest.mixin",
+        "g2p.mpesa.hold.mixin",
         "g2p.mpesa.payee.mixin",
         "g2p.mpesa.place.mixin",
         "g2p.mpesa.prepare.mixin",
@@ -309,10 +310,13 @@ class MpesaPaymentManager(models.Model):
         self._check_password_is_given_again(vals)
         changed = self._mpesa_changed_addresses(vals)
         if {"password", "username", *URL_FIELDS} & set(vals):
-            # Somebody has mended it.
-            vals = {**vals, "mpesa_hold_until": False, "mpesa_hold_reason": False, "tested_at": False}
+            vals = {**vals, "tested_at": False}
+        by_hand = set(vals) - self._fixed()
         result = super(MpesaPaymentManager, with_tracking(self)).write(vals)
         changed._mpesa_note_change()
+        if by_hand:
+            # Somebody has mended it.
+            self._mpesa_end_hold()
         return result
 
     def _fixed(self):

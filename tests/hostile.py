@@ -126,12 +126,14 @@ METHODS = {
         "action_mpesa_journal": row(),
         "action_mpesa_prepare_again": row(SENDERS),
         "action_mpesa_gateway": row(),
+        "action_mpesa_go_on": row(SENDERS),
     },
     "g2p.cycle": {
         "action_mpesa_show": row(),
         "action_mpesa_journal": row(),
         "action_mpesa_prepare_again": row(SENDERS),
         "action_mpesa_gateway": row(),
+        "action_mpesa_go_on": row(SENDERS),
     },
     "g2p.program.payment.manager.mpesa": {
         "action_test_connection": row(SENDERS),

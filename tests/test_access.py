@@ -1,6 +1,7 @@
 """The access matrix of README.md: each group against each act."""
 
 import base64
+from datetime import datetime
 
 from lxml import etree
 
@@ -47,6 +48,7 @@ MATRIX = {
     "send": SENDERS,
     "send_one": SENDERS,
     "send_by_anothers_dialogue": set(),
+    "go_on": SENDERS,
     "export_held": SENDERS,
     "prepare_again": SENDERS,
     "refresh_status": SENDERS | {"finance validator"},
@@ -87,7 +89,7 @@ ROWS = {
     ],
     "delete it": ["delete_gateway"],
     "read the password": ["read_password"],
-    "Prepare, Send": ["prepare", "send", "send_one", "export_held", "prepare_again"],
+    "Prepare, Send": ["prepare", "send", "send_one", "go_on", "export_held", "prepare_again"],
     "Send by somebody else": ["send_by_anothers_dialogue"],
     "Refresh Status": ["refresh_status", "refresh_status_of_batch"],
     "see payments": ["see_payments", "see_overview"],
@@ -208,6 +210,13 @@ class TestAccess(ProgramCase):
 
     def prepare_again(self, env):
         env["g2p.payment.batch"].browse(self.doubt.batch_id.id).action_mpesa_prepare_again()
+
+    def go_on(self, env):
+        self.manager.sudo().write(
+            {"mpesa_hold_until": datetime(2100, 1, 1), "mpesa_hold_reason": "unreachable"}
+        )
+        self.env.flush_all()
+        env["g2p.payment.batch"].browse(self.one_ready().batch_id.id).action_mpesa_go_on()
 
     def see_overview(self, env):
         batch = env["g2p.payment.batch"].browse(self.doubt.batch_id.id)

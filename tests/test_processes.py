@@ -144,6 +144,20 @@ class TestClicks(ProcessCase):
         self.server.send(self.cycle)
         self.assert_paid_once()
 
+    def test_a_hold_that_cannot_be_lifted_is_told_and_nothing_goes(self):
+        self.prepared()
+        self.lab.set_manager(mpesa_hold_until="2100-01-01", mpesa_hold_reason="unreachable")
+        connection = self.lab.connect()
+        connection.autocommit = False
+        with connection.cursor() as cr:
+            cr.execute("SELECT 1 FROM g2p_program_payment_manager_mpesa FOR NO KEY UPDATE")
+            with self.assertRaisesRegex(self.rpc_error, "Nothing was sent"):
+                self.server.send(self.cycle)
+        connection.rollback()
+        self.assert_states(ready=self.people)
+        self.server.send(self.cycle)
+        self.assert_paid_once()
+
     def test_11_send_clicked_twice_at_once(self):
         self._send_clicked_twice(0)
 
