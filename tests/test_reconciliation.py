@@ -102,9 +102,11 @@ class TestReconciliation(ReconciliationCase):
             self.cycle.mpesa_currency_id,
             self.payments().batch_id.mpesa_currency_id,
             wizard.currency_id,
-            self.env["g2p.payment.mpesa.statement"].new({"program_id": self.program.id}).currency_id,
         ):
             self.assertEqual(found, currency)
+        # A statement is the gateway's.
+        statement = self.env["g2p.payment.mpesa.statement"].new({"program_id": self.program.id})
+        self.assertEqual(statement.currency_id, self.manager.gateway_currency_id)
 
     def test_times_are_those_of_who_asks(self):
         paid = self.payments().filtered(lambda payment: payment.mpesa_state == "paid")[0]
