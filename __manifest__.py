@@ -34,6 +34,7 @@
         "views/overview.xml",
         "views/payment_batch.xml",
         "views/cycle.xml",
+        "views/program.xml",
     ],
     "assets": {
         "web.assets_backend": ["g2p_payment_simple_mpesa/static/src/**/*"],

@@ -11,6 +11,7 @@ from . import (
     mpesa_account,
     mpesa_connection,
     mpesa_currency,
+    mpesa_cycleless,
     mpesa_hold,
     mpesa_payee,
     mpesa_place,

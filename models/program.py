@@ -8,7 +8,8 @@ MANAGER = "g2p.program.payment.manager.mpesa"
 
 
 class Program(models.Model):
-    _inherit = "g2p.program"
+    _name = "g2p.program"
+    _inherit = ["g2p.program", "g2p.mpesa.cycleless.mixin"]
 
     def _mpesa_manager(self):
         """The M-Pesa manager by which the program pays, or paid last; empty if there is none."""

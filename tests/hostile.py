@@ -135,6 +135,11 @@ METHODS = {
         "action_mpesa_gateway": row(),
         "action_mpesa_go_on": row(SENDERS),
     },
+    "g2p.program": {
+        "action_mpesa_prepare": row(NOBODY),
+        "action_mpesa_send": row(NOBODY),
+        "action_mpesa_progress": row(NOBODY),
+    },
     "g2p.program.payment.manager.mpesa": {
         "action_test_connection": row(SENDERS),
         "action_use_for_program": row(SENDERS),

@@ -1,11 +1,5 @@
-import json
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import unittest
-from pathlib import Path
 
 from cryptography.fernet import Fernet
 
@@ -13,8 +7,8 @@ from odoo.exceptions import UserError
 from odoo.tests import BaseCase
 
 from ..hooks import uninstall_hook
-from .common import ROOT, ProgramCase
-from .harness import Configuration, environment
+from .common import ProgramCase
+from .shell import run_on_copy
 
 MODULE = "g2p_payment_simple_mpesa"
 KEY = Fernet.generate_key().decode()
@@ -163,28 +157,7 @@ class TestUninstall(BaseCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        configuration = Configuration()
-        folder = tempfile.mkdtemp(prefix="uninstall-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        database = configuration.new_name("uninstall")
-        cls.addClassCleanup(configuration.drop, database)
-        configuration.copy_database(os.environ["G2P_TEMPLATE_DB"], database)
-        process = subprocess.run(
-            [
-                *(sys.executable, ROOT / "dev" / "odoo", "shell", "-c", configuration.path, "-d", database),
-                *("-D", Path(folder) / "data", "--no-http"),
-            ],
-            input=UNINSTALL,
-            env=environment(G2P_MPESA_SECRET_KEY=KEY),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if process.returncode:
-            raise AssertionError(process.stderr[-4000:])
-        cls.found = json.loads([line for line in process.stdout.splitlines() if line.startswith("{")][-1])
-        cls.connection = configuration.connect(database)
-        cls.addClassCleanup(cls.connection.close)
+        cls.found, cls.connection = run_on_copy(cls, "uninstall", UNINSTALL, G2P_MPESA_SECRET_KEY=KEY)
 
     def query(self, statement, *values):
         with self.connection.cursor() as cr:
