@@ -55,7 +55,9 @@ class Statements:
         return number
 
     def _statement_vals(self, entries):
-        rows = [HEAD, *(self._row(entry) for entry in entries)]
+        # As operators write above it: the same lines a second time are another file.
+        made = ["Statement No.", str(self.report.events["statement compared"])]
+        rows = [made, HEAD, *(self._row(entry) for entry in entries)]
         columns = [
             (0, 0, {"position": position, "heading": heading, "meaning": meaning})
             for position, (heading, meaning) in enumerate(zip(HEAD, MEANINGS, strict=True))
@@ -66,7 +68,7 @@ class Statements:
             "program_id": self.lab.ids["program"],
             "file": base64.b64encode(text.encode()).decode(),
             "delimiter": ",",
-            "head": 1,
+            "head": 2,
             "decimal": ".",
             "date_order": "ymd",
             "zone": "UTC",
