@@ -8,7 +8,7 @@
     "license": "LGPL-3",
     "development_status": "Beta",
     "depends": ["g2p_registry_base", "g2p_programs"],
-    "external_dependencies": {"python": ["cryptography", "phonenumbers", "requests"]},
+    "external_dependencies": {"python": ["chardet", "cryptography", "openpyxl", "phonenumbers", "requests"]},
     "data": [
         "security/ir.model.access.csv",
         "security/finance_rules.xml",

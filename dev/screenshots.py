@@ -35,7 +35,7 @@ NO_ANSWER, SHARES, SHARED = 33, 41, 42
 LATENCY = 250
 WIDE, NARROW, PAGE = (1280, 800), (390, 844), (1280, 1400)
 COLOURS, MOST_BYTES = 128, 120_000
-HEAD = "Receipt No.,Completion Time,Withdrawn,Other Party Info"
+HEAD = "Receipt No.,Completion Time,Transaction Status,Withdrawn,Other Party Info"
 
 
 def main():
@@ -233,7 +233,8 @@ class Walk:
         twice = dict(entries[5], transaction_id="TX9F03K7Q2")
         lines = [HEAD]
         for entry in [*entries, twice]:
-            cells = entry["transaction_id"], entry["at"], f"-{entry['amount']:.2f}", entry["payee"]
+            amount = f"-{entry['amount']:.2f}"
+            cells = entry["transaction_id"], entry["at"], "Completed", amount, entry["payee"]
             lines.append(",".join(cells))
         return "\n".join(lines)
 

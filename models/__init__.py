@@ -19,6 +19,7 @@ from . import (
     mpesa_secret,
     mpesa_send,
     mpesa_setup,
+    mpesa_statement_read,
     mpesa_status,
     mpesa_withdraw,
     overview,

@@ -1,36 +1,21 @@
-import base64
 import hashlib
 from itertools import islice
 
-import pytz
 from psycopg2.extras import execute_values
 
 from odoo import _, api, fields, models
-from odoo.exceptions import UserError, ValidationError
+from odoo.exceptions import UserError
 
 from ..gateway.masking import mask_payee
-from . import statement_facts, statement_file, statement_match
+from ..statement.lines import rows_of
+from ..statement.sheet import StatementError
+from . import statement_facts, statement_match
 from .attempt_report import AGGREGATOR
 from .inside import without_defaults
 from .payment import check_access
-from .statement_file import SAMPLES
 
 # Rows that go to the database at once.
 PAGE = 2000
-SHOWN_SAMPLES = 3
-MEANINGS = [
-    ("ignore", "Nothing that is needed"),
-    ("reference", "Our reference"),
-    ("receipt", "Receipt"),
-    ("payee", "Payee"),
-    ("amount", "Amount paid out"),
-    ("paid_out", "Paid out (beside a column for money in)"),
-    ("paid_in", "Money in"),
-    ("moment", "Date and time"),
-    ("status", "Whether it was carried out"),
-    ("kind", "What it was for"),
-    ("linked", "Receipt that it takes back"),
-]
 KINDS = [
     ("payment", "Payment"),
     ("money_in", "Money in"),
@@ -38,6 +23,17 @@ KINDS = [
     ("not_completed", "Not carried out"),
     ("unreadable", "Not understood"),
     ("ours", "Ours"),
+]
+WHY = [
+    ("amount", "The amount is not understood"),
+    ("sign", "Nobody has said whether it was paid out or came in"),
+    ("moment", "The date is not understood"),
+    ("state", "Whether it was carried out is not understood"),
+    ("pending", "It is not carried out yet"),
+    ("kind", "What it was for is not understood"),
+    ("payee", "The digits of the payee are lost: they were changed by Excel"),
+    ("receipt", "The digits of the receipt are lost: they were changed by Excel"),
+    ("head", "It stands below other headings"),
 ]
 RESULTS = [
     ("twice", "Paid twice"),
@@ -66,7 +62,12 @@ class Statement(models.Model):
 
     _name = "g2p.payment.mpesa.statement"
     _description = "M-Pesa Statement"
-    _inherit = ["mail.thread", "mail.activity.mixin", "g2p.mpesa.statement.withdraw.mixin"]
+    _inherit = [
+        "mail.thread",
+        "mail.activity.mixin",
+        "g2p.mpesa.statement.read.mixin",
+        "g2p.mpesa.statement.withdraw.mixin",
+    ]
     _order = "id desc"
 
     name = fields.Char(required=True, default=lambda self: _("New statement"))
@@ -81,41 +82,6 @@ class Statement(models.Model):
         compute_sudo=True,
         ondelete="restrict",
     )
-    file = fields.Binary("File (CSV)", attachment=True, required=True)
-    file_name = fields.Char()
-    digest = fields.Char(readonly=True, help="SHA-256 of the file, so that it is imported once.")
-    delimiter = fields.Selection(
-        [(",", "Comma"), (";", "Semicolon"), ("\t", "Tab"), ("|", "Bar")], required=True, default=","
-    )
-    head = fields.Integer("Row with the Headings", default=1, required=True)
-    decimal = fields.Selection(
-        [(".", "Point: 1,000.50"), (",", "Comma: 1.000,50")], "Decimal Mark", required=True, default="."
-    )
-    date_order = fields.Selection(
-        [
-            ("ymd", "Year, month, day"),
-            ("dmy", "Day, month, year"),
-            ("mdy", "Month, day, year"),
-        ],
-        "Order in Dates",
-        required=True,
-        default="dmy",
-    )
-    zone = fields.Selection(
-        lambda self: [(name, name) for name in pytz.common_timezones],
-        "Time Zone",
-        required=True,
-        default=lambda self: self.env.user.tz or "Africa/Nairobi",
-        help="Of the times in the file, where they do not say.",
-    )
-    tolerance_hours = fields.Integer(
-        "Hours after It Was Sent",
-        default=24,
-        required=True,
-        help="A line without reference and receipt is taken for a payment to the same payee of the same"
-        " amount that was sent so many hours before, at the most.",
-    )
-    column_ids = fields.One2many("g2p.payment.mpesa.statement.column", "statement_id", "Columns")
     line_ids = fields.One2many("g2p.payment.mpesa.statement.line", "statement_id", "Lines", readonly=True)
     state = fields.Selection(
         [
@@ -195,86 +161,6 @@ class Statement(models.Model):
                 count for (own, result), count in counts.items() if own == statement.id and result not in FINE
             )
 
-    # Before it is compared
-
-    @api.onchange("file")
-    def _onchange_file(self):
-        """Guess how the file is to be read, or take it from the last one of this gateway."""
-        text = self._text()
-        if not text:
-            return
-        if self.file_name:
-            self.name = self.file_name.rsplit(".", 1)[0]
-        self.delimiter = statement_file.guess_delimiter(text)
-        self.head = statement_file.find_head(
-            list(islice(statement_file.table(text, self.delimiter), statement_file.MOST_ABOVE_HEAD))
-        )
-        self._read_columns(text)
-
-    @api.onchange("delimiter", "head", "program_id")
-    def _onchange_layout(self):
-        text = self._text()
-        if text:
-            self._read_columns(text)
-
-    def _text(self):
-        """The file's text; "" where there is none yet."""
-        content = base64.b64decode(self.with_context(bin_size=False).file or b"")
-        try:
-            return statement_file.decode(content) if content else ""
-        except statement_file.StatementError:
-            raise UserError(_("This is no CSV file. Save the statement as CSV, and take that.")) from None
-
-    def _read_columns(self, text):
-        rows = list(islice(statement_file.table(text, self.delimiter), self.head - 1, self.head + SAMPLES))
-        head, rows = (rows[0] if rows else []), rows[1:]
-        last = self._last_meanings()
-        columns = []
-        for position, heading in enumerate(head):
-            cells = [row[position] for row in rows if position < len(row) and row[position]]
-            columns.append(
-                {
-                    "position": position,
-                    "heading": heading or _("Column %s", position + 1),
-                    "samples": " | ".join(cells[:SHOWN_SAMPLES]),
-                    "meaning": last.get(heading) or statement_file.guess_meaning(heading),
-                }
-            )
-        self._keep_one_of_each(columns)
-        self.column_ids = [fields.Command.clear(), *(fields.Command.create(vals) for vals in columns)]
-        self._guess_marks(columns, rows)
-
-    @api.model
-    def _keep_one_of_each(self, columns):
-        """Of several columns that could mean the same, the first; a person may choose another."""
-        seen = set()
-        for column in columns:
-            if column["meaning"] in seen and column["meaning"] != "ignore":
-                column["meaning"] = "ignore"
-            seen.add(column["meaning"])
-
-    def _guess_marks(self, columns, rows):
-        def samples(*meanings):
-            positions = [column["position"] for column in columns if column["meaning"] in meanings]
-            return [row[p] for row in rows for p in positions if p < len(row) and row[p]]
-
-        self.decimal = statement_file.guess_decimal(samples("amount", "paid_out", "paid_in"))
-        self.date_order = statement_file.guess_order(samples("moment"))
-
-    def _last_meanings(self):
-        """What the headings meant in the last statement of the same gateway."""
-        last = self.search(
-            [
-                ("manager_id", "=", self.manager_id.id),
-                ("state", "=", "compared"),
-                ("id", "!=", self._origin.id),
-            ],
-            limit=1,
-        )
-        if last:
-            self.zone, self.tolerance_hours = last.zone, last.tolerance_hours
-        return {column.heading: column.meaning for column in last.column_ids}
-
     # Compare
 
     def action_compare(self):
@@ -286,6 +172,7 @@ class Statement(models.Model):
         if self.state != "draft":
             raise UserError(_("This statement has been compared already."))
         own = self.sudo()
+        own._check_said()
         if next(own._rows(), None) is None:
             raise UserError(_("There is no line below the headings."))
         own._keep_once()
@@ -312,24 +199,8 @@ class Statement(models.Model):
             statement_match.match(self.sudo())
             statement_match.judge(self.sudo())
 
-    def _layout(self):
-        columns = {
-            column.meaning: column.position for column in self.column_ids if column.meaning != "ignore"
-        }
-        if len(columns) < len(self.column_ids.filtered(lambda column: column.meaning != "ignore")):
-            raise ValidationError(_("Two columns cannot mean the same. Choose one of them."))
-        if not {"amount", "paid_out"} & set(columns):
-            raise ValidationError(_("Say which column has the amount."))
-        if not {"reference", "receipt"} & set(columns) and not {"payee", "moment"} <= set(columns):
-            raise ValidationError(
-                _("Say which column has our reference or the receipt; or else both payee and date.")
-            )
-        return statement_file.Format(
-            self.delimiter, self.head, self.decimal, self.date_order, self.zone, columns
-        )
-
     def _keep_once(self):
-        self.digest = hashlib.sha256(self._text().encode()).hexdigest()
+        self.digest = hashlib.sha256(self._content()).hexdigest()
         twin = self.search(
             [
                 ("digest", "=", self.digest),
@@ -346,7 +217,10 @@ class Statement(models.Model):
 
     def _rows(self):
         """What the lines of the file say, one after the other."""
-        return statement_file.rows_of(self._text(), self._layout())
+        try:
+            yield from rows_of(self._content(), self._layout())
+        except StatementError as error:
+            raise UserError(self._why_not_read(error)) from None
 
     def _drop_lines(self):
         self.env.flush_all()
@@ -362,7 +236,10 @@ class Statement(models.Model):
         return count
 
     def _insert(self, rows):
-        names = ("number", "kind", "reference", "receipt", "linked", "payee", "amount", "moment", "words")
+        names = (
+            *("number", "kind", "why", "reference", "receipt", "linked", "payee", "amount", "moment"),
+            "words",
+        )
         execute_values(
             self.env.cr._obj,
             f"INSERT INTO g2p_payment_mpesa_statement_line (statement_id, {', '.join(names)}) VALUES %s",
@@ -466,23 +343,6 @@ class Statement(models.Model):
             raise UserError(_("A statement that was compared is kept."))
 
 
-class StatementColumn(models.Model):
-    """What one column of a statement means."""
-
-    _name = "g2p.payment.mpesa.statement.column"
-    _description = "Column of an M-Pesa Statement"
-    _order = "position"
-    _rec_name = "heading"
-
-    statement_id = fields.Many2one(
-        "g2p.payment.mpesa.statement", required=True, ondelete="cascade", index=True
-    )
-    position = fields.Integer(required=True)
-    heading = fields.Char()
-    samples = fields.Char("For Example")
-    meaning = fields.Selection(MEANINGS, "What It Says", required=True, default="ignore")
-
-
 class StatementLine(models.Model):
     """One row of a statement, or a payment that the statement does not show."""
 
@@ -498,6 +358,7 @@ class StatementLine(models.Model):
     # No sum of numbers of rows stands beside a group.
     number = fields.Integer("Row", readonly=True, **{AGGREGATOR: None})
     kind = fields.Selection(KINDS, readonly=True)
+    why = fields.Selection(WHY, "Why It Is Not Understood", readonly=True)
     reference = fields.Char(readonly=True)
     receipt = fields.Char(readonly=True, index="btree_not_null")
     linked = fields.Char("Takes Back", readonly=True)

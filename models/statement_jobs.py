@@ -5,6 +5,7 @@ from itertools import islice
 from odoo import _, models
 from odoo.exceptions import UserError
 
+from ..statement import sheet
 from .inside import delayed
 
 # A request reads at most so many lines; a job as many, and leaves the rest to another.
@@ -34,7 +35,8 @@ class Statement(models.Model):
         own.write({"state": "draft", "line_count": 0})
 
     def _is_long(self):
-        return self._text().count("\n") > MOST_IN_REQUEST
+        rows = sheet.table(self._content(), self.delimiter)
+        return next(islice(rows, MOST_IN_REQUEST, None), None) is not None
 
     def _read_by_jobs(self):
         self._drop_lines()

@@ -294,6 +294,7 @@ class TestAccess(ProgramCase):
             form.program_id = env["g2p.program"].browse(self.program.id)
             form.name = "statement"
             form.file = base64.b64encode(f"{HEAD}\n{line}\n".encode())
+            form.only_carried_out = True
         form.record.action_compare()
         self.env.flush_all()
         return form.record

@@ -171,6 +171,7 @@ class BrowserCase(BaseCase):
                 "program_id": cls.lab.ids["program"],
                 "file": base64.b64encode(cls.statement(cycle).encode()).decode(),
                 "date_order": "ymd",
+                "only_carried_out": True,
                 "column_ids": columns,
             },
         )

@@ -136,6 +136,7 @@ class TestCompanies(ProgramCase):
             form.program_id = self.program
             form.name = "statement"
             form.file = base64.b64encode(content.encode())
+            form.only_carried_out = True
         form.record.action_compare()
         self.env.flush_all()
         return form.record

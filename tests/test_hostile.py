@@ -125,6 +125,7 @@ class HostileCase(ProgramCase):
             form.program_id = self.program
             form.name = "statement"
             form.file = base64.b64encode(f"{HEAD}\n{line}\n".encode())
+            form.only_carried_out = True
         form.record.action_compare()
         return form.record
 
