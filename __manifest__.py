@@ -28,6 +28,7 @@
         "views/reconciliation.xml",
         "views/statement.xml",
         "views/withdraw.xml",
+        "views/explain.xml",
         "views/digest.xml",
         "report/signoff.xml",
         "views/payment.xml",

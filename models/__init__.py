@@ -19,6 +19,7 @@ from . import (
     mpesa_secret,
     mpesa_send,
     mpesa_setup,
+    mpesa_statement_covers,
     mpesa_statement_read,
     mpesa_status,
     mpesa_withdraw,
@@ -34,6 +35,7 @@ from . import (
     program,
     share,
     statement,
+    statement_explain,
     statement_jobs,
     timeline,
 )

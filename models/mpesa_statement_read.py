@@ -177,8 +177,10 @@ class StatementRead(models.AbstractModel):
                 }
             )
         self._keep_one_of_each(columns)
+        above = self._first_rows(max(self.head - 1, 0))
         self.column_ids = [fields.Command.clear(), *(fields.Command.create(vals) for vals in columns)]
         self._guess_values(rows)
+        self._read_above(above)
 
     @api.model
     def _keep_one_of_each(self, columns):

@@ -34,6 +34,10 @@ WHY = [
     ("payee", "The digits of the payee are lost: they were changed by Excel"),
     ("receipt", "The digits of the receipt are lost: they were changed by Excel"),
     ("head", "It stands below other headings"),
+    # Of a payment that the file does not show.
+    ("unclear_lines", "Lines of the file are not understood, and may be about it"),
+    ("account", "Nobody has said that the file is of the account that this gateway pays from"),
+    ("period", "The file does not list all from an hour before it was sent until an hour after"),
 ]
 RESULTS = [
     ("twice", "Paid twice"),
@@ -41,7 +45,7 @@ RESULTS = [
     ("not_here", "Paid there, not paid here"),
     ("doubt", "Paid there, in doubt here"),
     ("doubt_only_here", "In doubt here, not there"),
-    ("cannot_tell", "This file cannot tell: it has lines that are not understood"),
+    ("cannot_tell", "This file cannot tell"),
     ("only_here", "Only here"),
     ("only_there", "Only there"),
     ("returned", "Came back"),
@@ -65,6 +69,7 @@ class Statement(models.Model):
     _inherit = [
         "mail.thread",
         "mail.activity.mixin",
+        "g2p.mpesa.statement.covers.mixin",
         "g2p.mpesa.statement.read.mixin",
         "g2p.mpesa.statement.withdraw.mixin",
     ]
@@ -253,7 +258,7 @@ class Statement(models.Model):
             "SELECT min(moment), max(moment) FROM g2p_payment_mpesa_statement_line WHERE statement_id = %s",
             [self.id],
         )
-        first, last = self.env.cr.fetchone()
+        first, last = self._period(*self.env.cr.fetchone())
         self.write(
             {
                 "state": "compared",
@@ -358,7 +363,7 @@ class StatementLine(models.Model):
     # No sum of numbers of rows stands beside a group.
     number = fields.Integer("Row", readonly=True, **{AGGREGATOR: None})
     kind = fields.Selection(KINDS, readonly=True)
-    why = fields.Selection(WHY, "Why It Is Not Understood", readonly=True)
+    why = fields.Selection(WHY, "Why It Is Not Known", readonly=True)
     reference = fields.Char(readonly=True)
     receipt = fields.Char(readonly=True, index="btree_not_null")
     linked = fields.Char("Takes Back", readonly=True)

@@ -5,6 +5,8 @@ its reference or receipt, which is strong; or by payee, amount and time, which i
 one's. One transaction may stand in several files, and counts once.
 """
 
+from .mpesa_statement_covers import MARGIN_HOURS
+
 STRONG = ("reference", "receipt")
 # Weak ones, too; a masked payee is never enough.
 KNOWN = (*STRONG, "payee")
@@ -109,6 +111,38 @@ def payments_not_understood(payments):
         [payments.ids, STRONG],
     )
     return payments.browse(row[0] for row in payments.env.cr.fetchall())
+
+
+# Lines of the same account that were paid out, or are not understood, that nobody has explained, and that may
+# be about a payment: of its amount, near its time, and not to somebody else's number.
+NEAR = f"""
+    SELECT p.id, min(l.id) FROM g2p_payment p
+      JOIN g2p_program_payment_manager_mpesa own ON own.id = p.mpesa_manager_id
+      JOIN g2p_payment_mpesa_statement_line l
+        ON l.payment_id IS NULL AND l.explained_at IS NULL AND l.kind IN ('payment', 'unreadable')
+       AND round(l.amount::numeric, 2) = round(p.amount_issued, 2)
+       AND l.moment >= coalesce(p.mpesa_first_sent_at, p.mpesa_sent_at) - interval '{MARGIN_HOURS} hours'
+      JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id AND s.state = 'compared'
+       AND l.moment <= p.mpesa_sent_at + greatest(s.tolerance_hours, {MARGIN_HOURS}) * interval '1 hour'
+      JOIN g2p_program_payment_manager_mpesa m ON m.id = s.manager_id
+     WHERE p.id = ANY(%s)
+       AND (m.id = own.id
+            OR m.payment_endpoint_url = own.payment_endpoint_url AND m.username = own.username)
+       AND NOT (coalesce(l.payee, '') ~ '^[0-9]{{7,}}$' AND coalesce(p.account_number, '') ~ '^[0-9]{{7,}}$'
+                AND right(l.payee, 9) <> right(p.account_number, 9))
+     GROUP BY p.id
+"""
+
+
+def unexplained_near(payments):
+    """From each of the payments that an unexplained line may be about to that line.
+
+    :param payments: ``g2p.payment`` records.
+    """
+    payments.env.flush_all()
+    payments.env.cr.execute(NEAR, [payments.ids])
+    lines = payments.env["g2p.payment.mpesa.statement.line"]
+    return {payments.browse(payment): lines.browse(line) for payment, line in payments.env.cr.fetchall()}
 
 
 def payments_shown_as_paid(payments, matched_by=KNOWN):

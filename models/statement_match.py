@@ -10,8 +10,10 @@ from datetime import timedelta
 
 from psycopg2.extras import execute_values
 
+from .mpesa_statement_covers import MARGIN_HOURS
+
 # A gateway's clock may be so much behind ours.
-CLOCKS = timedelta(hours=1)
+CLOCKS = timedelta(hours=MARGIN_HOURS)
 PAGE = 2000
 # Payments of all managers with the same account at the same gateway: a statement shows them all.
 ACCOUNT = """
@@ -302,15 +304,24 @@ EXCESS = f"""
     )
     SELECT coalesce(sum(greatest(paid - back - due, 0)), 0) FROM too_much
 """
-ONLY_HERE = """
-    INSERT INTO g2p_payment_mpesa_statement_line (statement_id, kind, payment_id, result)
-    SELECT s.id, 'ours', p.id, CASE
-           -- A line that is not understood may be about this payment.
-           WHEN EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
-                         WHERE l.statement_id = s.id AND l.kind = 'unreadable') THEN 'cannot_tell'
+# A payment that a file does not show was not paid only if the file can tell: each of its lines is understood,
+# it is of the gateway's account, and it lists all of the time around the payment.
+ONLY_HERE = f"""
+    INSERT INTO g2p_payment_mpesa_statement_line (statement_id, kind, payment_id, why, result)
+    SELECT s.id, 'ours', p.id, reason.why, CASE
+           WHEN reason.why IS NOT NULL THEN 'cannot_tell'
            WHEN p.mpesa_state = 'paid' THEN 'only_here' ELSE 'doubt_only_here' END
       FROM g2p_payment_mpesa_statement s
       JOIN g2p_payment p ON p.mpesa_sent_at BETWEEN s.period_from AND s.period_to
+      CROSS JOIN LATERAL (SELECT CASE
+           WHEN EXISTS (SELECT FROM g2p_payment_mpesa_statement_line l
+                         WHERE l.statement_id = s.id AND l.kind = 'unreadable'
+                           AND l.explained_at IS NULL) THEN 'unclear_lines'
+           WHEN s.account_is_ours IS NOT TRUE THEN 'account'
+           WHEN s.period_from > coalesce(p.mpesa_first_sent_at, p.mpesa_sent_at)
+                                - interval '{MARGIN_HOURS} hours'
+             OR s.period_to < p.mpesa_sent_at + interval '{MARGIN_HOURS} hours' THEN 'period' END AS why
+           ) reason
      WHERE s.id = %(statement)s AND p.mpesa_manager_id = ANY(%(managers)s)
        AND p.mpesa_state IN ('paid', 'doubt') AND NOT EXISTS (
            SELECT FROM g2p_payment_mpesa_statement_line l

@@ -176,7 +176,7 @@ METHODS = {
             NOBODY, ({"state": "draft"},), ({"file": "eA=="},), ({"digest": "x"},), ({"excess": 9},)
         ),
     },
-    "g2p.payment.mpesa.statement.line": {"action_settle": row()},
+    "g2p.payment.mpesa.statement.line": {"init": row(), "action_settle": row(), "action_explain": row()},
     "g2p.payment.mpesa.statement.summary": {"action_open_lines": row()},
     "g2p.payment.mpesa.send.wizard": {
         "create": row(NOBODY, ({"manager_id": OTHER_MANAGER, "count": 9},), ({},)),
@@ -201,6 +201,7 @@ METHODS = {
     },
     "g2p.payment.mpesa.confirm.wizard": {"action_confirm": row()},
     "g2p.payment.mpesa.withdraw.wizard": {"action_withdraw": row()},
+    "g2p.payment.mpesa.explain.wizard": {"action_explain": row()},
     "g2p.payment.mpesa.reconciliation": {
         "default_get": row(NOBODY, (["cycle_id", "program_id"],)),
         "action_export_csv": row(),

@@ -70,6 +70,7 @@ MATRIX = {
     "settle": {"finance validator"},
     "settle_by_statement": {"finance validator"},
     "withdraw_statement": {"finance validator"},
+    "explain_line": {"finance validator"},
     "write_off": {"finance validator"},
     "write_outcome_by_hand": set(),
     "delete_sent_payment": set(),
@@ -99,6 +100,7 @@ ROWS = {
     "reconcile": ["reconcile", "export_cycle", "import_statement", "see_statement", "compare_again"],
     "settle a doubt": ["settle", "settle_by_statement"],
     "withdraw a comparison": ["withdraw_statement"],
+    "explain a line": ["explain_line"],
     "write off": ["write_off"],
     "write an outcome": [
         *("write_outcome_by_hand", "delete_sent_payment"),
@@ -322,6 +324,20 @@ class TestAccess(ProgramCase):
         action = self.compared(env).action_withdraw()
         wizard = env[action["res_model"]].with_context(**action["context"])
         wizard.create({"reason": "The wrong account"}).action_withdraw()
+
+    def explain_line(self, env):
+        content = f"{HEAD}\nTX9,2026-01-05T10:00:00Z,-77.00,\n"
+        with Form(self.env[STATEMENT]) as form:
+            form.program_id = self.program
+            form.name = "unknown"
+            form.file = base64.b64encode(content.encode())
+            form.only_carried_out = True
+        form.record.action_compare()
+        self.env.flush_all()
+        line = form.record.line_ids.filtered(lambda line: line.result == "only_there")
+        action = env[line._name].browse(line.ids).action_explain()
+        wizard = env[action["res_model"]].with_context(**action["context"])
+        wizard.create({"reason": "Rent of the office"}).action_explain()
 
     def change_statement(self, env):
         self.compared(env).write({"name": "Another"})

@@ -96,12 +96,16 @@ class HostileCase(ProgramCase):
         withdraw = self.env["g2p.payment.mpesa.withdraw.wizard"].create(
             {"statement_id": statement.id, "reason": "x"}
         )
+        explain = self.env["g2p.payment.mpesa.explain.wizard"].create(
+            {"line_ids": [(6, 0, statement.line_ids.ids)], "reason": "x"}
+        )
         confirm = self.env["g2p.payment.mpesa.confirm.wizard"].create(
             {"manager_id": self.manager.id, "kind": "setup", "is_sure": True}
         )
         known = [
             confirm,
             withdraw,
+            explain,
             send,
             send.held_ids,
             settle,

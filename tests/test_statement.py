@@ -66,6 +66,7 @@ class StatementCase(ProgramCase):
             form.program_id = self.program
             form.name = "statement"
             form.file = base64.b64encode(content)
+            form.account_is_ours = True
             for name, value in vals.items():
                 setattr(form, name, value)
         return form.record
@@ -74,6 +75,10 @@ class StatementCase(ProgramCase):
         statement = self.upload(self.file(*lines), **vals)
         statement.action_compare()
         return statement
+
+    def all_of_it(self):
+        """That the file lists all there was, as a person says in the form."""
+        return {"covers_from": "2020-01-01 00:00:00", "covers_to": fields.Datetime.now()}
 
     def results(self, statement):
         """From the row's number in the file, or the name of the payment, to its result."""
@@ -272,7 +277,7 @@ class TestStatement(StatementCase):
     def test_what_the_statement_does_not_show(self):
         # The first and the last are there, so all of them are of its time.
         lines = [self.line(0, minutes=-10), self.line(5, minutes=10)]
-        found = self.results(self.compare(*lines))
+        found = self.results(self.compare(*lines, **self.all_of_it()))
         self.assertEqual(
             [found.get(row) for row in self.rows], [None, *["only_here"] * 3, "doubt_only_here", None]
         )
@@ -514,7 +519,7 @@ class TestSettleByStatement(StatementCase):
         self.assertEqual(self.signoff(), found)
 
     def test_in_the_sign_off_a_file_that_shows_it_counts_for_more_than_one_that_does_not(self):
-        self.compare(self.line(0, minutes=-10), self.line(1, minutes=10))
+        self.compare(self.line(0, minutes=-10), self.line(1, minutes=10), **self.all_of_it())
         found = {"Agreed": [2, 200], "Only here": [2, 200], "In doubt here, not there": [2, 200]}
         self.assertEqual(self.signoff(), found)
         self.compare(self.line(2))

@@ -307,9 +307,9 @@ class TestWords(FactsCase):
 
     def test_a_file_with_such_a_line_does_not_say_what_is_not_there(self):
         around = (self.named(0, minutes=-30), self.named(1, minutes=30))
-        whole = self.compare(*around)
+        whole = self.compare(*around, **self.all_of_it())
         self.assertIn("doubt_only_here", whole.line_ids.mapped("result"))
         whole.with_user(self.finance)._withdraw("to compare more")
-        unclear = self.compare(*around, self.line(2, status="Approved", receipt="TX2"))
+        unclear = self.compare(*around, self.line(2, status="Approved", receipt="TX2"), **self.all_of_it())
         results = set(unclear.line_ids.filtered(lambda line: line.kind == "ours").mapped("result"))
         self.assertEqual(results, {"cannot_tell"})

@@ -1,1 +1,1 @@
-from . import confirm, reconciliation, send, send_before, settle, withdraw
+from . import confirm, explain, reconciliation, send, send_before, settle, withdraw

@@ -32,6 +32,12 @@ class SettleWizard(models.TransientModel):
     attempt_ids = fields.Many2many(
         "g2p.payment.mpesa.attempt", string="What Was Tried", compute="_compute_attempt_ids"
     )
+    fact_ids = fields.Many2many(
+        "g2p.payment.mpesa.statement.line",
+        string="What Statements Show",
+        compute="_compute_fact_ids",
+        help="Lines about these payments, and those that may be: nobody knows whom they paid.",
+    )
     count = fields.Integer("Number", compute="_compute_totals")
     amount = fields.Monetary("Total", compute="_compute_totals")
     currency_id = fields.Many2one("res.currency", compute="_compute_totals")
@@ -83,6 +89,18 @@ class SettleWizard(models.TransientModel):
     def _compute_attempt_ids(self):
         for wizard in self:
             wizard.attempt_ids = wizard.payment_ids.mpesa_attempt_ids
+
+    @api.depends("payment_ids")
+    def _compute_fact_ids(self):
+        for wizard in self:
+            about = [
+                ("payment_id", "in", wizard.payment_ids.ids),
+                ("kind", "!=", "ours"),
+                ("statement_id.state", "=", "compared"),
+            ]
+            near = statement_facts.unexplained_near(wizard.payment_ids.sudo())
+            lines = self.env["g2p.payment.mpesa.statement.line"].sudo()
+            wizard.fact_ids = lines.search(about) | lines.union(*near.values())
 
     @api.depends("payment_ids")
     def _compute_totals(self):
@@ -306,6 +324,24 @@ class SettleWizard(models.TransientModel):
                     "A line of a statement names this payment, and is not understood: %s. Find out what it"
                     " says, or withdraw that comparison, first.",
                     unclear[0].display_name,
+                )
+            )
+
+        if self.outcome == "not_paid":
+            self._check_unexplained()
+
+    def _check_unexplained(self):
+        """A line of that amount and time may be the one, by whatever it names its payee."""
+        found = statement_facts.unexplained_near(self.payment_ids.sudo())
+        for payment, line in found.items():
+            raise UserError(
+                _(
+                    "Row %(row)s of the statement %(statement)s may be about %(payment)s: it has the same"
+                    " amount, at that time, and is about no other payment. Find out whom it paid, and explain"
+                    " that line, first.",
+                    row=line.number,
+                    statement=line.statement_id.name,
+                    payment=payment.display_name,
                 )
             )
 

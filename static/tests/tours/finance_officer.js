@@ -44,6 +44,10 @@ addTour("g2p_mpesa_statement", () => {
         attach("file", "statement.csv", statement),
         see(".o_field_widget[name='column_ids'] .o_data_row", "Receipt No."),
         look("columns-guessed"),
+        // No column of this file says so.
+        click(".o_field_widget[name='only_carried_out'] input"),
+        click(".o_field_widget[name='account_is_ours'] input"),
+        look("what-the-file-does-not-say"),
         press("action_compare"),
         see(".alert-danger", "2"),
         see(".alert-danger", "100.00"),
