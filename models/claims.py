@@ -196,7 +196,7 @@ class Claims:
                AND p.mpesa_first_sent_at > {NOW} - %s * interval '1 hour'
                FOR NO KEY UPDATE OF p SKIP LOCKED
             """,
-            [payment_id, self.gateway, const.GRACE, manager.key_hours],
+            [payment_id, self.gateway, manager._mpesa_grace(), manager.key_hours],
         )
         row = own.cr.dictfetchone()
         if not row or not self._may_go_again(manager, row):

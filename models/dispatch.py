@@ -102,6 +102,7 @@ class Dispatch:
         self._left = float("inf") if most is None else most
         # Of requests that are made, or wait for a thread: from future to what was claimed.
         self._in_hand = {}
+        self._unwritten = []
         self._by_reference = {}
         # Rows of the journal that are not written yet.
         self._rows = deque()
@@ -319,7 +320,10 @@ class Dispatch:
         # written; its payment becomes a doubt once the lease has run out.
         failed = [future for future in done if future.exception()]
         outcomes = [future.result() for future in done if future not in failed]
-        claimed = self._write([outcome for outcome in outcomes if outcome.state], most)
+        # Kept until they are written: should the database be away for long, there is another try.
+        self._unwritten += [outcome for outcome in outcomes if outcome.state]
+        claimed = self._write(self._unwritten, most)
+        self._unwritten = []
         if claimed:
             begin(claimed)
         self._give_back([outcome.item for outcome in outcomes if not outcome.state])
@@ -362,6 +366,8 @@ class Dispatch:
         return (
             self.result.stopped
             or self._round_is_over
+            # It is the turn of others: what waits goes back, and is not taken for sent.
+            or not self._share.size
             or clock.now() >= self._ends
             or not self._lease.is_safe(item.token)
         )

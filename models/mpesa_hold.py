@@ -129,5 +129,15 @@ class MpesaHold(models.AbstractModel):
             return self.send_payments(batches)
         # Who has them go on is one who sends.
         self._note_sent(wanted)
-        durably(self.env, lambda own: self.with_env(own).sudo()._queue_wanted())
-        return notification("success", _("It goes on, in the background. Batches: %s.", len(wanted)))
+        moving = durably(self.env, lambda own: self.with_env(own)._queue_and_count(wanted.ids))
+        kind = "success" if moving == len(wanted) else "warning"
+        sentence = _("Sent in the background: %(moving)s of %(all)s batches.", moving=moving, all=len(wanted))
+        return notification(kind, sentence)
+
+    def _queue_and_count(self, batch_ids):
+        """Queue what was sent for; gives how many of these batches have a job now.
+
+        The others say why they have none.
+        """
+        self.sudo()._queue_wanted()
+        return len(self._on_their_way().intersection(batch_ids))

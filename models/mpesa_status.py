@@ -5,10 +5,11 @@ import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from uuid import uuid4
 
 from odoo import _, api, models
+from odoo.exceptions import UserError
 
 from ..gateway import clock, errors
 from ..gateway.masking import RedactingFilter, mask_payee
@@ -19,6 +20,7 @@ from .lease import lease_seconds
 from .own_cursor import OwnCursor, durably
 from .pace import Pace
 from .share import LOOK_EVERY, Share
+from .share import PATIENCE as PATIENCE_FOR_SHARE
 
 _logger = logging.getLogger(__name__)
 _logger.addFilter(RedactingFilter())
@@ -47,8 +49,13 @@ class MpesaStatus(models.AbstractModel):
     @api.model
     def _cron_mpesa_refresh(self):
         """Scheduled: turn dead senders' claims into doubt, and ask gateways what became of payments."""
-        durably(self.env, expire_leases)
-        self.env["g2p.program.payment.manager.mpesa"]._mpesa_renew_secrets_durably()
+        managers = self.env["g2p.program.payment.manager.mpesa"]
+        for step in (lambda: durably(self.env, expire_leases), managers._mpesa_renew_secrets_durably):
+            try:
+                step()
+            except Exception:
+                # The edge of the job: the managers are looked after all the same.
+                _logger.exception("A step of the scheduled job failed")
         ends = clock.now() + SECONDS_IN_RUN
         # Each of them, and there are as many as there are programs.
         for manager in self.sudo().search([]):  # pylint: disable=no-search-all
@@ -64,7 +71,9 @@ class MpesaStatus(models.AbstractModel):
         """One manager's part of the scheduled job; each step is committed on its own."""
         durably(self.env, lambda own: self.with_env(own)._mpesa_give_up())
         if self._mpesa_is_float_enough_again():
-            self._mpesa_lift_hold()
+            # Where somebody holds the manager, the next run lifts it.
+            with suppress(UserError):
+                self._mpesa_lift_hold()
         durably(self.env, lambda own: self.with_env(own)._mpesa_sweep())
         try:
             self._mpesa_refresh_status(most=MOST_IN_RUN, ends=ends)
@@ -191,7 +200,7 @@ class StatusQuery:
             closing(self._share),
             ThreadPoolExecutor(self._share.most, "mpesa-status") as pool,
         ):
-            self._require_share()
+            self._require_share(ends)
             while len(self._asked) < most and clock.now() < ends:
                 self._share.look()
                 at_once = min(CLAIM_PER_CONNECTION * max(1, self._share.size), self._pace.most_at_once)
@@ -218,12 +227,12 @@ class StatusQuery:
         Dispatch(self.manager, batches, share=self._share).send_again(self._never_seen, ends)
         self._never_seen = []
 
-    def _require_share(self):
-        """Wait for a connection for us.
+    def _require_share(self, ends):
+        """Wait for a connection for us, not beyond a moment of the clock.
 
         :raise GatewayError: others have them all.
         """
-        if not self._share.acquire():
+        if not self._share.acquire(min(PATIENCE_FOR_SHARE, max(0, ends - clock.now()))):
             raise errors.Unreachable(
                 errors.UNREACHABLE,
                 _("All connections of this account at the gateway are taken at the moment."),
@@ -271,7 +280,8 @@ class StatusQuery:
                 mpesa_next_check = clock_timestamp() AT TIME ZONE 'UTC' + interval '1 minute'
                     * (ARRAY[{minutes}])[least(coalesce(p.mpesa_checks, 0) + 1, {len(INTERVALS)})]
               FROM due WHERE p.id = due.id
-            RETURNING p.id, p.batch_id, p.mpesa_reference, p.amount_issued, p.account_number,
+            RETURNING p.id, p.mpesa_claim AS claim, p.batch_id, p.mpesa_reference, p.amount_issued,
+                p.account_number,
                 p.mpesa_state = 'doubt' AND p.mpesa_gateway = %(gateway)s AND p.mpesa_sent_at
                     < clock_timestamp() AT TIME ZONE 'UTC' - %(grace)s * interval '1 minute'
                     AND p.mpesa_first_sent_at > clock_timestamp() AT TIME ZONE 'UTC'
@@ -284,7 +294,7 @@ class StatusQuery:
             | {
                 "number": number,
                 "gateway": self._gateway,
-                "grace": const.GRACE,
+                "grace": self.manager._mpesa_grace(),
                 "key_hours": self.manager.key_hours,
             },
         )
@@ -355,8 +365,10 @@ class StatusQuery:
         if status.state == "completed":
             return sources, const.PAID, True, row | {"mpesa_receipt": status.receipt or None}
         # Sent once more after a failure, it may be under way while the gateway still tells of the first time.
+        # Somebody else may have sent it once more since it was looked up: then it has another claim.
         if status.state == "failed" and payment["is_of_this"]:
-            return sources, const.REFUSED, False, row | {"mpesa_reason": errors.FAILED_LATER}
+            row |= {"claim": payment["claim"], "mpesa_reason": errors.FAILED_LATER}
+            return sources, const.REFUSED, False, row
         if status.state == "unknown" and payment["may_go_again"] and self.manager.honours_idempotency_key:
             self._never_seen.append(payment["id"])
         return None

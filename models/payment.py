@@ -41,7 +41,7 @@ AS_IT_IS = f"""concat_ws(' ', e.partner_id, p.batch_id, p.amount_issued, {ENTITL
 # Columns that a row may have beside, on which it depends whether its payment is moved at all.
 MOVE_GUARDS = {
     # Only what this claim holds, or held.
-    "claim": "p.mpesa_claim = v.claim",
+    "claim": "p.mpesa_claim IS NOT DISTINCT FROM v.claim",
     # Only what is as it was looked up, and while no other payment to this payee is on its way. OFFSET has
     # PostgreSQL look for that one payee, rather than join all that is on its way.
     "looked_up": f"""(v.looked_up IS NULL OR v.looked_up = (

@@ -1,4 +1,5 @@
 import hashlib
+import math
 from urllib.parse import urlsplit
 
 from odoo import _, api, fields, models
@@ -285,6 +286,14 @@ class MpesaPaymentManager(models.Model):
         self.ensure_one()
         action = self.env["ir.actions.actions"]._for_xml_id("g2p_payment_simple_mpesa.action_attempt")
         return {**action, "domain": [("manager_id", "=", self.id)]}
+
+    def _mpesa_grace(self):
+        """Minutes within which the gateway may still carry out what it was sent.
+
+        Two exchanges, should the token have expired; each takes three times the time-out at the most.
+        """
+        self.ensure_one()
+        return max(const.GRACE, math.ceil(6 * self.api_timeout / 60))
 
     def action_open_payments(self):
         """All payments of this manager."""

@@ -150,7 +150,7 @@ class TestGoOn(HoldCase):
             self.assertEqual(record.mpesa_hold_reason, "unreachable")
         person = new_test_user(self.env, "manager", groups=f"base.group_user,{const.PROGRAM_MANAGER}")
         action = self.cycle.with_user(person).action_mpesa_go_on()
-        self.assertIn("It goes on", action["params"]["message"])
+        self.assertIn("1 of 1 batches", action["params"]["message"])
         self.env.invalidate_all()
         self.assertFalse(batch.mpesa_hold_until or self.cycle.mpesa_hold_until)
         # Who has it go on is one who sends, and does not settle.
@@ -158,6 +158,16 @@ class TestGoOn(HoldCase):
         self.assertIn(person, events.user_id)
         self.run_jobs()
         self.assert_states(paid=30)
+
+    def test_it_does_not_say_that_it_goes_on_where_the_mode_is_another_by_now(self):
+        self.sent_for()
+        self.env.cr.execute("UPDATE g2p_program_payment_manager_mpesa SET mode = 'live'")
+        self.env.invalidate_all()
+        action = self.cycle.action_mpesa_go_on()
+        self.assertIn("0 of 1 batches", action["params"]["message"])
+        self.env.invalidate_all()
+        self.assertEqual(self.payments().batch_id.mpesa_reason, "mode_changed")
+        self.assertFalse(self.pending())
 
     def test_where_nobody_has_sent_for_anything_it_asks_first(self):
         self.prepare()

@@ -4,8 +4,10 @@ from unittest.mock import patch
 from odoo.exceptions import UserError
 from odoo.tests import new_test_user
 
+from ..gateway.simple import Status
 from ..models import const, mpesa_status
 from ..models.dispatch import Dispatch
+from ..models.mpesa_status import StatusQuery
 from .common import ProgramCase, phone
 from .harness import load_dev, wait_until
 
@@ -88,6 +90,30 @@ class TestStatus(FullProfileCase):
         self.assert_states(paid=3, refused=1)
         self.assertEqual(self.payments()[1].mpesa_reason, "failed_later")
         self.assert_agrees()
+
+    def test_failed_says_nothing_of_what_was_sent_once_more_since_it_was_looked_up(self):
+        self.prepare()
+        self.fault(1, "fails-later", 0)
+        self.send()
+        self.env.flush_all()
+        query = StatusQuery(self.manager, None)
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_next_check = '2020-01-01'")
+        due = query._claim(self.env, 10)
+        payment = self.payments()[1]
+        self.env.cr.execute("UPDATE g2p_payment SET mpesa_claim = 'another' WHERE id = %s", payment.ids)
+        failed = Status("failed")
+        row = next(found for found in due if found["id"] == payment.id)
+        sources, target, confirmed, values = query._move(row, failed)
+        self.assertEqual(target, "refused")
+        moved = self.env["g2p.payment"]._mpesa_move(sources, target, [values], confirmed=confirmed)
+        self.assertFalse(moved)
+        self.assert_states(accepted=4)
+
+    def test_the_grace_is_longer_than_the_longest_request(self):
+        self.manager.api_timeout = 120
+        self.assertEqual(self.manager._mpesa_grace(), 12)
+        self.manager.api_timeout = 10
+        self.assertEqual(self.manager._mpesa_grace(), const.GRACE)
 
     def send_without_float(self):
         self.gateway.settings(float=0)

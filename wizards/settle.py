@@ -296,11 +296,13 @@ class SettleWizard(models.TransientModel):
 
     def _check_patience(self):
         """What is on its way may still arrive."""
-        latest = max((p.mpesa_sent_at for p in self.payment_ids.sudo() if p.mpesa_sent_at), default=None)
-        if latest and latest > fields.Datetime.now() - timedelta(minutes=const.GRACE):
-            raise UserError(
-                _("Wait until %s minutes after it was sent: the gateway may still carry it out.", const.GRACE)
-            )
+        now = fields.Datetime.now()
+        for payment in self.payment_ids.sudo().filtered("mpesa_sent_at"):
+            minutes = payment.mpesa_manager_id._mpesa_grace()
+            if payment.mpesa_sent_at > now - timedelta(minutes=minutes):
+                raise UserError(
+                    _("Wait until %s minutes after it was sent: the gateway may still carry it out.", minutes)
+                )
 
     def _check_no_statement(self):
         """What a statement shows as paid is not to be prepared again."""
