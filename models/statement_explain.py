@@ -19,7 +19,8 @@ class StatementLine(models.Model):
             """
             CREATE INDEX IF NOT EXISTS g2p_payment_mpesa_statement_line_open_idx
                 ON g2p_payment_mpesa_statement_line (moment)
-                WHERE payment_id IS NULL AND explained_at IS NULL AND kind IN ('payment', 'unreadable');
+                WHERE (payment_id IS NULL OR matched_by = 'masked')
+                    AND explained_at IS NULL AND kind IN ('payment', 'unreadable');
             """
         )
 
@@ -43,7 +44,7 @@ class StatementLine(models.Model):
         lines = self.sudo()
         if not lines or any(
             line.statement_id.state != "compared"
-            or line.payment_id
+            or (line.payment_id and line.matched_by != "masked")
             or line.kind not in ("payment", "unreadable")
             for line in lines
         ):

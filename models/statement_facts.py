@@ -114,12 +114,14 @@ def payments_not_understood(payments):
 
 
 # Lines of the same account that were paid out, or are not understood, that nobody has explained, and that may
-# be about a payment: of its amount, near its time, and not to somebody else's number.
+# be about a payment: of its amount, near its time, and not to somebody else's number. A masked payee may be
+# anybody of several.
 NEAR = f"""
     SELECT p.id, min(l.id) FROM g2p_payment p
       JOIN g2p_program_payment_manager_mpesa own ON own.id = p.mpesa_manager_id
       JOIN g2p_payment_mpesa_statement_line l
-        ON l.payment_id IS NULL AND l.explained_at IS NULL AND l.kind IN ('payment', 'unreadable')
+        ON (l.payment_id IS NULL OR l.matched_by = 'masked')
+       AND l.explained_at IS NULL AND l.kind IN ('payment', 'unreadable')
        AND round(l.amount::numeric, 2) = round(p.amount_issued, 2)
        AND l.moment >= coalesce(p.mpesa_first_sent_at, p.mpesa_sent_at) - interval '{MARGIN_HOURS} hours'
       JOIN g2p_payment_mpesa_statement s ON s.id = l.statement_id AND s.state = 'compared'
