@@ -33,6 +33,9 @@ FROM_BEFORE = "from_before"
 # Why a payment is held back whose payee ID is another one than was shown to who sends.
 PAYEE_CHANGED = "payee_changed"
 
+# Why a payment is held back that a statement names, and nobody knows what the line says.
+LINE_UNCLEAR = "line_unclear"
+
 # Why nothing was asked: others who pay from the same account have all of its connections.
 BUSY = "connections_busy"
 
@@ -76,6 +79,7 @@ REASONS = [
     ("above_maximum", "The amount is above the largest that may be sent"),
     ("above_entitlement", "The amount is larger than the entitlement"),
     ("shown_as_paid", "A statement shows that this was paid already"),
+    (LINE_UNCLEAR, "A line of a statement names it, and is not understood"),
     ("entitlement_closed", "The entitlement is no longer approved"),
     ("other_currency", "The gateway pays in another currency than the program"),
     (CYCLE_CLOSED, "The cycle is cancelled, or the program has ended"),
@@ -158,6 +162,7 @@ HELD = {
     "other_currency",
     CYCLE_CLOSED,
     "shown_as_paid",
+    LINE_UNCLEAR,
     FROM_BEFORE,
     PAYEE_CHANGED,
 }

@@ -9,6 +9,7 @@ COLUMNS = f"""p.id, p.batch_id, p.amount_issued, p.mpesa_reference, p.mpesa_reas
     p.mpesa_currency_id, p.account_number, e.partner_id, e.initial_amount,
     {ENTITLEMENT_STATE} AS entitlement_state,
     {statement_facts.entitlement_shown_as_paid("p")} AS shown_as_paid,
+    {statement_facts.entitlement_not_understood("p")} AS is_unclear,
     {unconfirmed("p")} AS unconfirmed"""
 
 
@@ -27,11 +28,14 @@ def problem_of(manager, row, payee):
     :param dict row: with ``COLUMNS``.
     :param payee: as :func:`payees_of` gives it.
     """
-    return manager._mpesa_problem(
+    problem = manager._mpesa_problem(
         row["amount_issued"],
         payee,
         row["entitlement_state"],
         row["initial_amount"],
         row["shown_as_paid"],
         row["mpesa_currency_id"],
-    ) or (const.FROM_BEFORE if row["unconfirmed"] else None)
+    )
+    if not problem and row["is_unclear"]:
+        problem = const.LINE_UNCLEAR
+    return problem or (const.FROM_BEFORE if row["unconfirmed"] else None)

@@ -183,7 +183,7 @@ class MpesaPrepare(models.AbstractModel):
             # Only what was recorded after the decision: whoever decided knew what was there before.
             "        AND a.id > coalesce((SELECT max(d.id) FROM g2p_payment_mpesa_attempt d"
             "            WHERE d.payment_id = p.id AND d.outcome = 'not_paid'), 0))"
-            f"   OR {statement_facts.shown_as_paid('p')}))"
+            f"   OR {statement_facts.shown_as_paid('p')} OR {statement_facts.not_understood('p')}))"
         )
         return query
 

@@ -52,7 +52,7 @@ class PaymentBatch(models.Model):
             "SELECT p.id, CASE WHEN p.mpesa_allowed_again THEN 'failed_later' ELSE p.mpesa_reason END"
             "  FROM g2p_payment p JOIN g2p_entitlement e ON e.id = p.entitlement_id"
             " WHERE p.batch_id = ANY(%s) AND p.mpesa_state = 'refused' AND e.state = 'approved'"
-            f"   AND NOT {statement_facts.shown_as_paid('p')}"
+            f"   AND NOT {statement_facts.shown_as_paid('p')} AND NOT {statement_facts.not_understood('p')}"
             "   AND NOT EXISTS ("
             "       SELECT 1 FROM g2p_payment later"
             "        WHERE later.entitlement_id = p.entitlement_id AND later.id > p.id)",

@@ -44,8 +44,8 @@ class StatementLine(models.Model):
         lines = self.sudo()
         if not lines or any(
             line.statement_id.state != "compared"
-            or (line.payment_id and line.matched_by != "masked")
             or line.kind not in ("payment", "unreadable")
+            or (line.kind == "payment" and line.payment_id and line.matched_by != "masked")
             for line in lines
         ):
             raise UserError(

@@ -47,6 +47,26 @@ def entitlement_shown_as_paid(payment):
     )
 
 
+def not_understood(payment):
+    """SQL: whether a line names this payment by reference or receipt, and nobody knows what it says.
+
+    :param str payment: an alias of ``g2p_payment``.
+    """
+    return f"""EXISTS (
+        SELECT FROM g2p_payment_mpesa_statement_line line
+          JOIN g2p_payment_mpesa_statement file ON file.id = line.statement_id AND file.state = 'compared'
+         WHERE line.payment_id = {payment}.id AND line.kind = 'unreadable' AND line.explained_at IS NULL
+           AND line.matched_by IN {STRONG})"""
+
+
+def entitlement_not_understood(payment):
+    """SQL: the same of any payment that was made for the entitlement of this one."""
+    return (
+        f"EXISTS (SELECT FROM g2p_payment there WHERE there.entitlement_id = {payment}.entitlement_id"
+        f" AND {not_understood('there')})"
+    )
+
+
 # A payment that was paid or may have been, to the same payee, of the same amount and time, and that no line
 # is about: then a line that is about a doubt by payee, amount and time alone may be that one's.
 UNSURE = """
@@ -105,10 +125,7 @@ def payments_not_understood(payments):
     """Those of the payments that a line names by reference or receipt, and it is not known what it says."""
     payments.env.flush_all()
     payments.env.cr.execute(
-        "SELECT DISTINCT line.payment_id FROM g2p_payment_mpesa_statement_line line"
-        "  JOIN g2p_payment_mpesa_statement file ON file.id = line.statement_id AND file.state = 'compared'"
-        " WHERE line.payment_id = ANY(%s) AND line.kind = 'unreadable' AND line.matched_by IN %s",
-        [payments.ids, STRONG],
+        f"SELECT p.id FROM g2p_payment p WHERE p.id = ANY(%s) AND {not_understood('p')}", [payments.ids]
     )
     return payments.browse(row[0] for row in payments.env.cr.fetchall())
 

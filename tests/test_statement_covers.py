@@ -152,6 +152,24 @@ class TestUnexplained(StatementCase):
         self.assertEqual(ours.result, "doubt_only_here")
         self.not_paid().action_settle()
 
+    def test_what_a_line_names_that_is_not_understood_waits_until_it_is_explained(self):
+        payment = self.rows[5]
+        self.env.cr.execute(
+            "UPDATE g2p_payment SET mpesa_state = 'ready', state = 'issued' WHERE id = %s", payment.ids
+        )
+        self.env.invalidate_all()
+        statement = self.compare(
+            self.line(0), self.line(5, status="Kesho", reference=payment.mpesa_reference, receipt="TXU")
+        )
+        self.manager._mpesa_send(payment.batch_id)
+        self.env.invalidate_all()
+        self.assertEqual((payment.mpesa_state, payment.mpesa_reason), ("ready", "line_unclear"))
+        self.explain(statement.line_ids.filtered(lambda line: line.kind == "unreadable"))
+        self.gateway.clear_faults()
+        self.manager._mpesa_send(payment.batch_id)
+        self.env.invalidate_all()
+        self.assertEqual(payment.mpesa_state, "paid")
+
     def test_not_of_another_amount_or_time_or_to_somebody_elses_number(self):
         for cells in (
             {"amount": "150.00", "payee": "?"},
