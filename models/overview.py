@@ -73,7 +73,7 @@ class MpesaOverview(models.AbstractModel):
             SQL(
                 "SELECT r.id, (SELECT p.mpesa_currency_id FROM g2p_payment p"
                 "               WHERE p.{} = r.id AND p.mpesa_currency_id IS NOT NULL LIMIT 1)"
-                "  FROM unnest(%s) AS r(id)"
+                "  FROM unnest(%s::int[]) AS r(id)"
             ).format(Identifier(self.MPESA_LINK)),
             [self.ids],
         )

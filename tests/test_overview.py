@@ -17,6 +17,16 @@ from .common import ProgramCase, make_cycle, phone
 OUTCOMES = {"paid": [7, 700], "doubt": [1, 100], "refused": [1, 100], "ready": [1, 100]}
 
 
+class TestNewCycle(ProgramCase):
+    PEOPLE = 1
+
+    def test_the_form_of_a_new_cycle_opens(self):
+        with Form(self.env["g2p.cycle"].with_context(default_program_id=self.program.id)) as form:
+            form.name = "February"
+            form.start_date, form.end_date = "2026-02-01", "2026-02-28"
+        self.assertEqual(form.record.mpesa_currency_id, self.program._mpesa_currency())
+
+
 class OverviewCase(ProgramCase):
     def setUp(self):
         super().setUp()
