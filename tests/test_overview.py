@@ -21,10 +21,8 @@ class TestNewCycle(ProgramCase):
     PEOPLE = 1
 
     def test_the_form_of_a_new_cycle_opens(self):
-        with Form(self.env["g2p.cycle"].with_context(default_program_id=self.program.id)) as form:
-            form.name = "February"
-            form.start_date, form.end_date = "2026-02-01", "2026-02-28"
-        self.assertEqual(form.record.mpesa_currency_id, self.program._mpesa_currency())
+        # As it is drawn, before anything is saved.
+        self.assertFalse(Form(self.env["g2p.cycle"]).name)
 
 
 class OverviewCase(ProgramCase):
