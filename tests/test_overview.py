@@ -20,9 +20,10 @@ OUTCOMES = {"paid": [7, 700], "doubt": [1, 100], "refused": [1, 100], "ready": [
 class TestNewCycle(ProgramCase):
     PEOPLE = 1
 
-    def test_the_form_of_a_new_cycle_opens(self):
-        # As it is drawn, before anything is saved.
-        self.assertFalse(Form(self.env["g2p.cycle"]).name)
+    def test_one_that_is_not_saved_yet_has_the_programs_currency(self):
+        """Its form is drawn before it is saved."""
+        cycle = self.env["g2p.cycle"].new({"program_id": self.program.id})
+        self.assertEqual(cycle.mpesa_currency_id, self.program._mpesa_currency())
 
 
 class OverviewCase(ProgramCase):
